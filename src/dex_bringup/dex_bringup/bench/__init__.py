@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks that know their goals; one module each, imported when chosen."""
+
+BENCHES = {
+    "closed-loop": "success of the task over unseen seeds, through ROS and the SDKs",
+    "control-jitter": "period of the 100 Hz command stream with everything running and a goal",
+    "latency": "camera stamp to first command, besides inference",
+    "eval": "speed of dex eval against real time",
+}
+
+__all__ = ["BENCHES"]

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dex bundle`: the commands of dex_policy.bundle_cli, with examples."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+EXAMPLES = """examples:
+  dex bundle verify                          every bundle in models/, every check, in order, on this cell
+  dex bundle verify ./mine --cell none       a bundle alone
+  dex bundle verify push_cans --json
+  dex bundle info push_cans                  what its manifest says"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of the verb: 0 only if every bundle passed."""
+    from dex_policy.bundle_cli import main as bundle
+    from dex_policy.bundle_cli import parser
+
+    if not argv or argv[0] in ("-h", "--help"):
+        top = parser()
+        top.epilog, top.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
+        top.parse_args(list(argv) or ["--help"])
+    return int(bundle(list(argv)))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`dex run`: one instruction to a running cell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+EXAMPLES = """examples:
+  dex run "Push the two tomato cans together"
+  dex run "Return to the rest pose" --deadline 15
+  dex run "Push the two tomato cans together" --seed 7    new scene first (simulation)
+  dex run "..." --json | jq .outcome
+
+After a stop or a fault the gate is latched: --reset clears it before the goal, so does --seed."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry of the verb: 0 only if the task succeeded."""
+    parser = argparse.ArgumentParser(prog="dex run", description="Gives a running cell one instruction and waits. Ctrl-C cancels the goal: the robot holds.",
+                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("instruction", help="what to do, in words")
+    parser.add_argument("--deadline", type=float, default=0.0, metavar="S", help="give up after so many seconds (default: the cell's)")
+    parser.add_argument("--namespace", default="", help="namespace of the cell (default: none)")
+    parser.add_argument("--reset", action="store_true", help="reset the gate first if it is latched")
+    parser.add_argument("--seed", type=int, default=None, help="put the simulated scene back with this seed first")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    options = parser.parse_args(list(argv))
+    if not (0.0 <= options.deadline < math.inf):
+        parser.error(f"--deadline is {options.deadline}; allowed: 0 or more seconds")
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from dex_bringup.client import CellClient
+
+    with CellClient(options.namespace.strip("/")) as client:
+        if options.seed is not None:
+            client.new_scene(options.seed)
+        elif options.reset:
+            client.quiet_gate()
+        result = client.run_task(options.instruction, options.deadline, None if options.json else _show_feedback)
+    if options.json:
+        sys.stdout.write(json.dumps(vars(result)) + "\n")
+    else:
+        sys.stderr.write("\n")
+        reason = f": {result.reason} {result.detail}".rstrip() if result.reason else ""
+        sys.stdout.write(f"{result.outcome}{reason} after {result.duration_s:.1f} s, {result.chunks} chunks, "
+                         f"inference {result.inference_p50_ms:.0f} ms, overhead {result.overhead_p50_ms:.0f} ms (medians)\n")
+    return 0 if result.succeeded else 1
+
+
+def _show_feedback(feedback: Any) -> None:
+    progress = "" if math.isnan(feedback.progress) else f" {feedback.progress * 100:3.0f} %"
+    sys.stderr.write(f"\r{feedback.stage:<18}{progress} {feedback.elapsed_s:5.1f} s  {feedback.chunks} chunks \x1b[K")
+    sys.stderr.flush()

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at the machine and at a cell: what is installed, missing, reachable. Each finding says what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dex_core.config import CellConfig, find_share, load_cell
+from dex_core.errors import DexError
+
+CONNECT_TIMEOUT_S = 0.5
+_DISTRIBUTIONS = ("ros-rclpy", "numpy", "pin", "mujoco", "onnxruntime", "xarm-python-sdk", "pymodbus", "pyserial", "rosbags", "mcap", "opencv-python-headless", "torch")
+_OPTIONAL = {"torch": "only dex learn needs it: .venv/bin/pip install torch==2.13.0"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. ``level``: ok, note (works without it) or missing."""
+
+    topic: str
+    level: str
+    text: str
+
+
+def examine(cell_name: str, reach: bool) -> Iterator[Finding]:
+    """Every finding in the order of the report.
+
+    Args:
+        cell_name: cell to look at.
+        reach: also try to reach the real devices of the cell by TCP.
+    """
+    yield Finding("machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    yield from _installed()
+    yield from (_attempt(topic, check) for topic, check in (("messages", _messages), ("offscreen pictures", _egl), ("shared memory profile", _dds), ("run folder", _run_folder)))
+    for tool, use in (("ros2", "ros2 launch, ros2 bag; dex up and dex record do without"), ("rviz2", "rviz:=true; recordings open in Foxglove")):
+        yield Finding(tool, "ok" if shutil.which(tool) else "note", shutil.which(tool) or f"not installed; needed for {use}")
+    yield from _operating_system()
+    yield from _bundles()
+    try:
+        cell = load_cell(cell_name)
+    except DexError as error:
+        yield Finding(f"cell {cell_name}", "missing", str(error))
+        return
+    yield Finding(f"cell {cell.name}", "ok", f"{list(cell.interfaces)}, cameras {list(cell.cameras)}, bundle {cell.policy.bundle}")
+    yield _running(cell)
+    if reach:
+        yield from _devices(cell)
+
+
+def _attempt(topic: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(topic, "ok", check())
+    except (DexError, ImportError, OSError) as error:
+        return Finding(topic, "missing", f"{error}")
+
+
+def _installed() -> Iterator[Finding]:
+    for name in _DISTRIBUTIONS:
+        try:
+            yield Finding(name, "ok", importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            if name == "ros-rclpy" and importlib.util.find_spec("rclpy"):
+                yield Finding("rclpy", "ok", f"from the ROS install {os.environ.get('ROS_DISTRO', '')}")
+            else:
+                yield Finding(name, "note" if name in _OPTIONAL else "missing", _OPTIONAL.get(name, "not installed; run: make setup"))
+
+
+def _messages() -> str:
+    import control_msgs.action  # noqa: F401
+    import dex_msgs.msg  # noqa: F401
+    import tf2_msgs.msg  # noqa: F401
+
+    return "dex_msgs, control_msgs, tf2_msgs import"
+
+
+def _egl() -> str:
+    os.environ.setdefault("MUJOCO_GL", "egl")
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><light/><geom size='.1'/></worldbody></mujoco>")
+    try:
+        with mujoco.Renderer(model, 32, 32) as renderer:
+            renderer.update_scene(mujoco.MjData(model))
+            renderer.render()
+    except (RuntimeError, AttributeError, mujoco.FatalError) as error:
+        raise OSError(f"EGL does not work ({error}); install libegl1 libgl1-mesa-dri") from error
+    return f"EGL works, MuJoCo {mujoco.__version__}"
+
+
+def _dds() -> str:
+    profile = find_share("config", "dds", "fastdds_shm.xml")
+    free_mib = shutil.disk_usage("/dev/shm").free >> 20
+    if free_mib < 256:
+        raise OSError(f"/dev/shm has {free_mib} MiB free; at least 256 are needed (docker run --shm-size=1g)")
+    return f"{profile}, /dev/shm has {free_mib} MiB free"
+
+
+def _operating_system() -> Iterator[Finding]:
+    from dex_bringup.machine import foreign_ros, may_schedule_realtime
+    from dex_bringup.shared_memory import stale_segments
+
+    from dex_bringup.setup_env import stamp, wheels
+
+    environment = Path(sys.prefix)
+    expected = stamp.read(environment).get("distributions")
+    if isinstance(expected, dict):
+        broken = wheels.damaged(wheels.site_packages(environment), expected)
+        whole = f"{environment}, all files of {len(expected)} wheels are there"
+        yield Finding("environment", "missing" if broken else "ok", f"damaged: {', '.join(broken)}; run: make setup" if broken else whole)
+    if may_schedule_realtime():
+        yield Finding("real-time priority", "ok", "SCHED_FIFO is allowed")
+    else:
+        yield Finding("real-time priority", "note", "not allowed; for less jitter: 'rtprio 80' for your user in /etc/security/limits.d, or docker --cap-add=sys_nice")
+    stale = [segment for segment in stale_segments() if segment.exists()]
+    held_mib = sum(segment.stat().st_size for segment in stale) >> 20
+    yield Finding("shared memory", "ok" if not stale else "note", f"killed processes left {held_mib} MiB in /dev/shm; dex up frees it" if stale else "nothing left behind")
+    foreign = foreign_ros()
+    if foreign:
+        yield Finding("other ROS", "missing", f"{foreign} is sourced on top of the wheels of this environment; use a shell without it")
+
+
+def _run_folder() -> str:
+    folder = Path(os.environ.get("DEX_RUN_DIR") or Path(os.environ.get("ROS_HOME", "~/.ros")).expanduser() / "dex")
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not os.access(existing, os.W_OK):
+        raise OSError(f"{existing} cannot be written; set DEX_RUN_DIR")
+    return f"{folder}, {shutil.disk_usage(existing).free >> 30} GiB free"
+
+
+def _bundles() -> Iterator[Finding]:
+    from dex_core.bundle import parse_manifest
+
+    try:
+        manifests = sorted(find_share("models").glob("*/manifest.yaml"))
+    except DexError as error:
+        yield Finding("models", "missing", str(error))
+        return
+    for path in manifests:
+        yield _attempt(f"bundle {path.parent.name}", lambda path=path: (lambda m: f"{m.kind} {m.version}; check it with: dex bundle verify {m.name}")(parse_manifest(path)))
+    if not manifests:
+        yield Finding("models", "missing", "no bundle in models/; make one with: dex learn --help")
+
+
+def _running(cell: CellConfig) -> Finding:
+    from dex_bringup.claim import AlreadyRunningError, claim_cell
+
+    domain = os.environ.get("ROS_DOMAIN_ID") or "0"
+    try:
+        claim_cell(cell, "").release()
+    except AlreadyRunningError as error:
+        return Finding("running", "note", str(error))
+    return Finding("running", "ok", f"no cell runs on ROS_DOMAIN_ID {domain}; its ports are free")
+
+
+def _devices(cell: CellConfig) -> Iterator[Finding]:
+    for name, interface in cell.interfaces.items():
+        address = interface.address.real
+        if not address:
+            yield Finding(name, "note", "no real address in the cell file; simulated only")
+            continue
+        if interface.address.transport == "modbus_rtu":
+            yield Finding(name, "ok" if Path(address).exists() else "missing", f"{address} {'is there' if Path(address).exists() else 'is not there'}")
+            continue
+        host, _, port = address.partition(":")
+        try:
+            socket.create_connection((host, int(port or 502)), CONNECT_TIMEOUT_S).close()
+            yield Finding(name, "ok", f"{address} answers")
+        except OSError as error:
+            yield Finding(name, "missing", f"{address} does not answer: {error}")

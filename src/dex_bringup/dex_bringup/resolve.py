@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cell + arguments -> the frozen list of processes that launch and `dex up` start, and the run folder they share."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dex_core.config import CellConfig, find_share, load_cell
+from dex_core.errors import ConfigError
+
+from dex_bringup.arguments import SAME, check_arguments, parse_addresses
+from dex_bringup.process import ProcessDescription
+
+DEFAULT_CELL = "xarm_bimanual"
+PREFERRED, YIELDING = -10, 10
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
+"""Many processes share few cores: no library may start a pool of its own."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A cell, ready to start.
+
+    Attributes:
+        cell: the resolved cell.
+        arguments: every argument with its value.
+        run_folder: where this run writes everything.
+        cell_file: the resolved cell as the nodes read it.
+        processes: what to start.
+    """
+
+    cell: CellConfig
+    arguments: Mapping[str, str]
+    run_folder: Path
+    cell_file: Path
+    processes: tuple[ProcessDescription, ...]
+
+    @property
+    def namespace(self) -> str:
+        """Without slashes at its ends; empty for none."""
+        return self.arguments["namespace"].strip("/")
+
+    def process(self, name: str) -> ProcessDescription:
+        """One process by node name. Raises ConfigError with the names there are."""
+        for process in self.processes:
+            if process.name == name:
+                return process
+        raise ConfigError(f"no process is called {name!r}; there is: {[p.name for p in self.processes]}")
+
+
+def resolve(cell: str | Path = DEFAULT_CELL, arguments: Mapping[str, str] | None = None, run_folder: Path | None = None) -> Resolution:
+    """Checks everything, writes ``cell.yaml`` into the run folder and lists the processes.
+
+    Args:
+        cell: name in ``config/cells`` or a YAML path.
+        arguments: name -> text, as typed after ``:=``; the rest takes its default.
+        run_folder: default: ``DEX_RUN_DIR``, else a new folder under ``~/.ros/dex``.
+
+    Raises:
+        ConfigError: names the argument, file or key, and what is allowed.
+    """
+    values = check_arguments(arguments or {})
+    resolved = resolve_cell(cell, values)
+    folder = run_folder or new_run_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        cell_file = folder.resolve() / "cell.yaml"
+        resolved.save(cell_file)
+    except OSError as error:
+        raise ConfigError(f"run folder {folder} cannot be written: {error}; set DEX_RUN_DIR to one that can") from error
+    return Resolution(resolved, values, folder.resolve(), cell_file, processes_of(resolved, values, folder.resolve()))
+
+
+def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
+    """The cell with the arguments applied; real hardware only with every address given."""
+    resolved = load_cell(
+        cell,
+        left_hand=_hand(values, "left_hand"), right_hand=_hand(values, "right_hand"),
+        simulated=values["sim"] == "true", bundle=values["bundle"] or None, seed=int(values["seed"]),
+        addresses=parse_addresses(values["addresses"]),
+    )
+    if not resolved.simulated:
+        _require_real_hardware(resolved)
+    return resolved
+
+
+def _hand(values: Mapping[str, str], argument: str) -> str:
+    return values["hand"] if values[argument] == SAME else values[argument]
+
+
+def _require_real_hardware(cell: CellConfig) -> None:
+    without = [name for name, interface in cell.interfaces.items() if not interface.address.real]
+    if without:
+        example = ",".join(f"{name}=ADDRESS" for name in without)
+        raise ConfigError(f"sim:=false moves real hardware, and no real address is given for {without}; give addresses:={example} or fill 'real' in the cell file")
+    simulated = [name for name, camera in cell.cameras.items() if camera.driver == "simulated"]
+    if simulated:
+        raise ConfigError(f"sim:=false, but camera {simulated[0]!r} has the driver 'simulated'; name a real camera's driver in the cell file")
+
+
+def new_run_folder() -> Path:
+    """``DEX_RUN_DIR``, else a fresh ``~/.ros/dex/<stamp>-<n>``."""
+    given = os.environ.get("DEX_RUN_DIR")
+    if given:
+        return Path(given).expanduser()
+    root = Path(os.environ.get("ROS_HOME", "~/.ros")).expanduser() / "dex"
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1, 1000):
+        folder = root / f"{stamp}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"run folder {folder} cannot be made: {error}; set DEX_RUN_DIR to one that can") from error
+        return folder
+    raise ConfigError(f"{root} already holds 999 runs of {stamp}")
+
+
+def process_environment() -> dict[str, str]:
+    """What every process gets: one thread per library, pictures without a screen, shared memory with room for pictures."""
+    profile = str(find_share("config", "dds", "fastdds_shm.xml"))
+    defaults = {**ONE_THREAD, "MUJOCO_GL": "egl", "PYTHONUNBUFFERED": "1", "FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    return {name: os.environ.get(name) or value for name, value in defaults.items()}
+
+
+def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) -> tuple[ProcessDescription, ...]:
+    """The process list of a cell; pure, so launch and `dex up` cannot differ."""
+    environment = process_environment()
+    common = {"cell_file": str(run_folder / "cell.yaml"), "autostart": values["autostart"] == "true", "use_sim_time": False}
+
+    def node(package: str, executable: str, name: str, stop_stage: int, essential: bool = False, nice: int = PREFERRED, **parameters: object) -> ProcessDescription:
+        return ProcessDescription(
+            package, executable, name, values["namespace"].strip("/"), {**common, **parameters}, env=environment,
+            log_level=values["log_level"], essential=essential, stop_stage=stop_stage, nice=nice,
+        )
+
+    return (
+        *([node("dex_sim", "sim_node", "sim", 3, essential=True)] if cell.simulated else []),
+        *(node("dex_arms", "arm_node", name, 2, interface=name) for name in cell.interfaces if name.endswith("_arm")),
+        *(node("dex_hands", "hand_node", name, 2, interface=name) for name in cell.interfaces if name.endswith("_hand")),
+        node("dex_control", "gate_node", "gate", 1, essential=True),
+        *(node("dex_decode", "decoder_node", f"{name}_decoder", 0, interface=name) for name in cell.interfaces if name.endswith("_hand")),
+        node("dex_policy", "policy_node", "policy", 0),
+        node("dex_policy", "task_node", "task", 0),
+        node("dex_perception", "camera_node", "camera", 0),
+        *([node("dex_monitor", "state_node", "state", 0, nice=YIELDING)] if values["monitor"] == "true" else []),
+        *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),
+        *([_rviz(values, environment)] if values["rviz"] == "true" else []),
+    )
+
+
+def _rviz(values: Mapping[str, str], environment: Mapping[str, str]) -> ProcessDescription:
+    from dex_description.paths import description_path
+
+    return ProcessDescription(
+        "rviz2", "rviz2", "rviz", values["namespace"].strip("/"), {"use_sim_time": False}, env={k: v for k, v in environment.items() if k != "MUJOCO_GL"},
+        log_level=values["log_level"], arguments=("-d", str(description_path("rviz/cell.rviz"))), lifecycle=False, stop_stage=0, nice=YIELDING,
+    )

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the processes of a cell without launch: start, wait until active, watch, respawn, stop in order."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from dex_core.errors import DeadlineError, DexError
+
+from dex_bringup.children import Child, command_of, stop_in_order
+from dex_bringup.claim import AlreadyRunningError, Claim, claim_cell
+from dex_bringup.logs import last_lines
+from dex_bringup.resolve import Resolution
+from dex_bringup.shared_memory import remove_stale_segments
+
+if TYPE_CHECKING:
+    from dex_bringup.client import CellClient
+
+ACTIVE = 3
+RESPAWN_DELAY_S = 1.0
+RESPAWNS_PER_MINUTE = 5
+CRASHES_AT_START = 1
+
+
+class CellDownError(DexError):
+    """The cell ended by itself; says which process and shows the end of its log."""
+
+    code = "cell_down"
+
+
+class Supervisor:
+    """The processes of one resolved cell. All methods belong to one thread (the kernel ties the children to it).
+
+    Args:
+        resolution: what to start.
+        environment: further environment variables for every process.
+        notify: takes one sentence for people whenever something happens.
+    """
+
+    def __init__(self, resolution: Resolution, environment: Mapping[str, str] | None = None, notify: Callable[[str], None] = lambda _text: None) -> None:
+        self.resolution = resolution
+        self._notify = notify
+        self._claim: Claim | None = None
+        self._client: CellClient | None = None
+        self._reported: set[int] = set()
+        self.log_folder = resolution.run_folder / "log"
+        extra = {"ROS_LOG_DIR": str(self.log_folder / "ros"), **(environment or {})}
+        self.children = [Child(process, self.log_folder / f"{process.name}.log", extra) for process in resolution.processes]
+
+    def __enter__(self) -> "Supervisor":
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def child(self, name: str) -> Child:
+        """One process by node name. Raises ConfigError with the names there are."""
+        wanted = self.resolution.process(name)
+        return next(child for child in self.children if child.process is wanted)
+
+    def start(self) -> None:
+        """Claims the cell and starts every process. Raises AlreadyRunningError or ConfigError with nothing started."""
+        for child in self.children:
+            command_of(child.process)
+        self._claim = claim_cell(self.resolution.cell, self.resolution.namespace)
+        try:
+            self.log_folder.mkdir(parents=True, exist_ok=True)
+            remove_stale_segments()
+            for child in self.children:
+                child.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def tick(self) -> None:
+        """Notices ended processes and starts them again where that is wanted; call it about 20 times a second.
+
+        Raises:
+            CellDownError: an essential process ended.
+        """
+        for child in self.children:
+            if child.popen is None or child.running:
+                continue
+            if child.pid not in self._reported:
+                self._reported.add(child.pid)
+                self._notify(f"{child.name} ended ({child.exit_text}); log: {child.log_path}")
+                if child.process.essential:
+                    raise CellDownError(f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path)))
+            self._respawn(child)
+
+    def _respawn(self, child: Child) -> None:
+        now = time.monotonic()
+        recent = [start for start in child.starts if now - start < 60.0]
+        wanted = self.resolution.arguments["use_respawn"] == "true" and child.process.lifecycle
+        if wanted and len(recent) <= RESPAWNS_PER_MINUTE and now - child.starts[-1] > RESPAWN_DELAY_S:
+            child.start()
+            self._notify(f"{child.name} started again; it moves nothing before a reset and a new goal")
+
+    def wait_active(self, timeout_s: float, on_progress: Callable[[int, int], None] | None = None, tick: Callable[[], None] | None = None) -> float:
+        """Waits until every lifecycle node says by its heartbeat that it is active.
+
+        Returns:
+            Seconds waited.
+
+        Raises:
+            DeadlineError: names who was silent and who is not active, with the state each reported.
+            AlreadyRunningError: another process sends heartbeats under a node name of this cell.
+        """
+        started = time.monotonic()
+        states: dict[str, int] = {}
+        reasons: dict[str, str] = {}
+        wanted = [child.name for child in self.children if child.process.lifecycle]
+        client = self._connect()
+        heartbeats = client.heartbeats()
+        try:
+            while sum(states.get(name) == ACTIVE for name in wanted) < len(wanted):
+                if time.monotonic() - started > timeout_s:
+                    raise DeadlineError("the cell", timeout_s, self._silence(wanted, states, reasons))
+                heartbeats.wait(0.1)
+                for beat in heartbeats.take_all():
+                    self._refuse_strangers(beat.node, beat.pid)
+                    states[beat.node], reasons[beat.node] = beat.state, beat.reason
+                self.tick()
+                self._give_up_on_crashes(wanted, states)
+                if tick is not None:
+                    tick()
+                if on_progress is not None:
+                    on_progress(sum(states.get(name) == ACTIVE for name in wanted), len(wanted))
+        finally:
+            heartbeats.destroy()
+        return time.monotonic() - started
+
+    def _give_up_on_crashes(self, wanted: list[str], states: Mapping[str, int]) -> None:
+        """A node that died twice before it was ever active will not come: its log says why."""
+        for child in self.children:
+            if child.name in wanted and child.name not in states and len(child.starts) > CRASHES_AT_START and not child.running:
+                raise CellDownError(f"{child.name} does not start ({child.exit_text}); log: {child.log_path}\n" + "\n".join(last_lines(child.log_path)))
+
+    def _connect(self) -> "CellClient":
+        """The supervisor's own line to the cell, made once and early so that the stop finds the gate at once."""
+        if self._client is None:
+            from dex_bringup.client import CellClient
+
+            self._client = CellClient(self.resolution.namespace)
+            self._client.prepare_stop()
+        return self._client
+
+    def _refuse_strangers(self, node: str, pid: int) -> None:
+        own = {child.name: child for child in self.children}
+        if node in own and pid != own[node].pid and pid not in self._reported:
+            raise AlreadyRunningError(f"node {node!r} already runs on ROS_DOMAIN_ID {os.environ.get('ROS_DOMAIN_ID') or '0'} as process {pid} (perhaps on another machine); give another namespace or ROS_DOMAIN_ID", pid)
+
+    def _silence(self, wanted: list[str], states: Mapping[str, int], reasons: Mapping[str, str]) -> str:
+        words = {0: "starting", 1: "unconfigured", 2: "inactive", 4: "finalized"}
+        silent = [name for name in wanted if name not in states]
+        waiting = [f"{n} is {words.get(states[n], states[n])}" + (f" ({reasons[n]})" if reasons[n] else "") for n in wanted if states.get(n, ACTIVE) != ACTIVE]
+        parts = ([f"no heartbeat from {silent}"] if silent else []) + waiting
+        return "; ".join(parts) + f"; logs: {self.log_folder}"
+
+    def stop_robot(self, timeout_s: float = 1.5) -> bool:
+        """Tells the gate to stop, before anything ends; False when it did not answer."""
+        if self._client is None or not self.child("gate").running:
+            return False
+        try:
+            self._client.stop_gate(timeout_s)
+        except DexError as error:
+            self._notify(f"gate did not confirm the stop: {error}")
+            return False
+        return True
+
+    def stop(self) -> list[str]:
+        """Stops the robot, then ends the processes in order; any number of times.
+
+        Returns:
+            Names of processes that had to be killed.
+        """
+        if any(child.running for child in self.children):
+            self.stop_robot()
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+        killed = stop_in_order(self.children)
+        if self._claim is not None:
+            self._claim.release()
+        return killed

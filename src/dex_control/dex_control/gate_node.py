@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gate as a process: one thread at the control rate polls everything, ticks the core and publishes its command."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from dex_core.clock import SteadyClock, Ticker, set_realtime_priority
+from dex_core.errors import DexError
+from dex_core.safety import Beat, Mode, ProcessBook, SafetyStatus, machine_id
+from dex_ros.convert import chunk_from_msg, fill_doubles, joint_state_from_msg, time_to_msg, timing_from_msg, timing_to_msg
+from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.node import DexNode, spin_main
+from dex_ros.polling import PolledSubscription
+from rclpy.executors import ExternalShutdownException
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
+from dex_control.gate import CommandMode, Gate, Reply, Tick
+from dex_control.outcome import ChunkOutcome
+from dex_msgs.msg import ActionChunk, ChunkReport, CommandReport, Heartbeat, JointCommand, LimitEvent, SafetyState
+from dex_msgs.srv import SetGoal
+from dex_ros import names, qos
+
+REALTIME_PRIORITY = 80
+REPORT_EVERY = 10
+GRAPH_EVERY = 25
+COLLECT_EVERY = 500
+"""Ticks between two reports, looks at the graph, and garbage collections (whole while idle, youngest objects otherwise)."""
+DIAGNOSE_PERIOD_S = 1.0
+REST_TIMEOUT_S = 1.0
+
+
+class GateNode(DexNode):
+    """Sole publisher of ``joint_command``. Services ``gate/set_goal``, ``gate/stop``, ``gate/reset``."""
+
+    def __init__(self, **kwargs: object) -> None:
+        super().__init__("gate", **kwargs)
+        self._lock = threading.Lock()
+        self._gate: Gate | None = None
+        self._thread: threading.Thread | None = None
+        self._running = threading.Event()
+        self._missed = 0
+        self.create_timer(DIAGNOSE_PERIOD_S, self._diagnose)
+        self.create_service(SetGoal, names.GATE_SET_GOAL, self._on_set_goal)
+        self.create_service(Trigger, names.GATE_STOP, self._on_stop)
+        self.create_service(Trigger, names.GATE_RESET, self._on_reset)
+
+    def configure(self) -> None:
+        """Builds the core from the cell and opens every topic."""
+        self._gate = Gate(self.cell)
+        self._commands = self.create_publisher(JointCommand, names.JOINT_COMMAND, qos.COMMAND)
+        self._states = self.create_publisher(SafetyState, names.SAFETY_STATE, qos.LATCHED)
+        self._reports = self.create_publisher(CommandReport, names.COMMAND_REPORT, qos.REPORT)
+        self._chunk_reports = self.create_publisher(ChunkReport, names.CHUNK_REPORT, qos.REPORT)
+        self._chunk_inputs = [PolledSubscription(self, ActionChunk, t, qos.CHUNK, raw=True) for t in (names.ACTION_CHUNK, names.DECODED_CHUNK)]
+        self._beat_input = PolledSubscription(self, Heartbeat, names.HEARTBEATS, qos.HEARTBEAT)
+        self._state_inputs = {
+            name: PolledSubscription(self, JointState, names.device_states(name), qos.SENSOR) for name in self.cell.interfaces
+        }
+        self._message = JointCommand()
+        self._joint_names = list(self._gate.limits.names)
+        self._machine, self._processes = machine_id(), ProcessBook()
+        self._ticks = 0
+
+    def activate(self) -> None:
+        """Starts the control thread; the stream begins with IDLE."""
+        self._running.set()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread.start()
+
+    def deactivate(self) -> None:
+        """Stops, latched, waits until the cell rests, and ends the control thread; the last command is STOP."""
+        with self._lock:
+            self._gate.stop("gate", "the gate was deactivated")
+        deadline = time.monotonic() + REST_TIMEOUT_S
+        while self._gate.moving and self._thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self._running.clear()
+        self._thread.join(timeout=REST_TIMEOUT_S)
+        self._publish_status(self._gate.status)
+
+    def cleanup(self) -> None:
+        """Closes every topic."""
+        if self._gate is None:
+            return
+        for subscription in (*self._chunk_inputs, self._beat_input, *self._state_inputs.values()):
+            subscription.destroy()
+        for publisher in (self._commands, self._states, self._reports, self._chunk_reports):
+            self.destroy_publisher(publisher)
+        self._processes.close()
+        self._gate = None
+
+    def _run(self) -> None:
+        """The control thread: absolute ticks, everything of one tick in one go."""
+        realtime = set_realtime_priority(REALTIME_PRIORITY)
+        self.get_logger().info(f"control thread at {self._gate.config.rate_hz:g} Hz, {'SCHED_FIFO' if realtime else 'normal priority'}")
+        self._publish_status(self._gate.status)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        clock = SteadyClock()
+        ticker = Ticker(self._gate.config.rate_hz, clock)
+        try:
+            while self._running.is_set():
+                tick_ns = ticker.wait()
+                self._tick(tick_ns, clock.now_ns())
+        except Exception as error:  # noqa: BLE001 - the process's outermost loop: without commands the drivers hold by themselves
+            if self.context.ok():
+                self.get_logger().fatal(f"control thread ended: {error!r}")
+                self.diagnostics.set("gate", ERROR, f"control thread ended: {error!r}", {"code": "internal_error"})
+                self.heartbeat.reason = "internal_error"
+                os.kill(os.getpid(), signal.SIGTERM)  # a gate without its loop is no gate: end, so that everyone sees it
+        finally:
+            gc.enable()
+
+    def _tick(self, tick_ns: int, now_ns: int) -> None:
+        with self._lock:
+            self._poll(now_ns)
+            tick = self._gate.tick(tick_ns, now_ns)
+        self._publish_command(tick)
+        for outcome in tick.outcomes:
+            used = outcome.accepted and tick.mode is CommandMode.TRACK
+            self._publish_outcome(outcome.first_command_at(self.now_ns()) if used else outcome)
+        if tick.status_changed:
+            self._publish_status(tick.status)
+        self._ticks += 1
+        if self._ticks % REPORT_EVERY == 0 or tick.status_changed:
+            self._publish_report(tick)
+        if self._ticks % COLLECT_EVERY == 0:
+            gc.collect(2 if tick.mode is CommandMode.IDLE else 0)
+
+    def _poll(self, now_ns: int) -> None:
+        for name, states in self._state_inputs.items():
+            message = states.take()  # keep-last 1: the newest
+            if message is not None:
+                self._read(lambda m=message, n=name: self._gate.on_joint_state(n, joint_state_from_msg(m), now_ns), name)
+        while (beat := self._beat_input.take()) is not None:
+            attended = bool(beat.machine) and beat.machine == self._machine and self._processes.watch(beat.node, beat.pid)
+            self._gate.on_heartbeat(Beat(beat.node, beat.state, beat.executor_age_s, beat.reason, beat.pid, attended), now_ns)
+        for node, pid in self._processes.died():
+            self._gate.on_death(node, pid)
+        for chunks in self._chunk_inputs:  # raw: looking into an empty queue builds no message
+            while (chunk := chunks.take()) is not None:
+                self._take_chunk(deserialize_message(chunk, ActionChunk), now_ns)
+        if self._ticks % GRAPH_EVERY == 0:
+            self._gate.on_publishers(self.count_publishers(self._commands.topic_name))
+
+    def _read(self, update: Callable[[], None], interface: str) -> None:
+        try:
+            update()
+        except DexError as error:
+            self._gate.states.refuse(interface, error)
+
+    def _take_chunk(self, message: ActionChunk, now_ns: int) -> None:
+        try:
+            chunk = chunk_from_msg(message)
+        except DexError as error:
+            self._gate.refuse_chunk(message.goal_id, message.sequence, error, timing_from_msg(message.timing))
+            return
+        self._gate.on_chunk(chunk, now_ns, self.now_ns())
+
+    def _publish_command(self, tick: Tick) -> None:
+        message = self._message
+        message.header.stamp = time_to_msg(self.now_ns())
+        message.sequence += 1
+        message.mode = int(tick.mode)
+        message.names = self._joint_names if tick.command.names else []
+        message.positions = fill_doubles(tick.command.position_rad)
+        message.velocities = fill_doubles(tick.command.velocity_rad_s)
+        self._commands.publish(message)
+
+    def _publish_outcome(self, outcome: ChunkOutcome) -> None:
+        message = ChunkReport(
+            goal_id=outcome.goal_id, sequence=outcome.sequence, accepted=outcome.accepted, reason=outcome.reason, detail=outcome.detail,
+            timing=timing_to_msg(outcome.timing_ns), inference_ms=outcome.inference_ms, overhead_ms=outcome.overhead_ms,
+            steps_skipped=outcome.steps_skipped,
+        )
+        if outcome.seam is not None:
+            message.position_jump, message.velocity_step, message.acceleration_step = outcome.seam
+        message.header.stamp = time_to_msg(self.now_ns())
+        self._chunk_reports.publish(message)
+        if not outcome.accepted:
+            self.get_logger().warning(f"chunk {outcome.sequence} refused [{outcome.reason}]: {outcome.detail}", throttle_duration_sec=1.0)
+
+    def _publish_report(self, tick: Tick) -> None:
+        with self._lock:
+            report = self._gate.report()
+        message = CommandReport(
+            goal_id=tick.status.goal_id, command_sequence=self._message.sequence, chunk_sequence=self._gate.intake.sequence,
+            commands=report.commands, chunks_accepted=report.chunks_accepted, chunks_late=report.chunks_late,
+            chunks_duplicate=report.chunks_duplicate, chunks_rejected=report.chunks_rejected, ticks_missed=report.ticks_missed,
+            period_mean_ms=report.period_mean_ms, period_max_error_ms=report.period_max_error_ms,
+            limits=[LimitEvent(joint=h.joint, limit=h.limit, requested=h.requested, allowed=h.allowed, count=h.count) for h in report.limits],
+        )
+        message.header.stamp = time_to_msg(self.now_ns())
+        self._reports.publish(message)
+
+    def _publish_status(self, status: SafetyStatus) -> None:
+        message = SafetyState(
+            mode=int(status.mode), latched=status.latched, goal_id=status.goal_id, reason=status.reason, cause=status.cause, detail=status.detail
+        )
+        message.header.stamp = time_to_msg(self.now_ns())
+        self._states.publish(message)
+        level = ERROR if status.latched else OK if status.mode in (Mode.IDLE, Mode.RUNNING) else WARN
+        text = f"{status.mode.name}: {status.reason} ({status.cause}): {status.detail}" if status.reason else status.mode.name
+        self.diagnostics.set("gate", level, text, {"reason": status.reason, "cause": status.cause, "goal_id": status.goal_id})
+        if status.latched:
+            self.get_logger().error(text)
+        else:
+            self.get_logger().info(text)
+
+    def _diagnose(self) -> None:
+        """Tells at 1 Hz what keeps a goal from starting, and whether the control thread keeps its rate."""
+        if self._gate is None or not self._running.is_set():
+            return
+        with self._lock:
+            obstacles, missed, commands = self._gate.obstacles(time.monotonic_ns()), self._gate.ticks_missed, self._ticks
+        text = "; ".join(trip.detail for trip in obstacles) or "everyone is there"
+        self.diagnostics.set("readiness", WARN if obstacles else OK, text, {trip.cause: trip.reason for trip in obstacles})
+        rate_text = f"{missed - self._missed} ticks missed in the last second" if missed > self._missed else "keeps its rate"
+        self.diagnostics.set("control rate", WARN if missed > self._missed else OK, rate_text, {"ticks": commands, "ticks_missed": missed})
+        self._missed = missed
+
+    def _ask(self, question: Callable[[Gate], Reply]) -> Reply:
+        """Puts a request to the core between two ticks; refused while there are none."""
+        if self._gate is None or not self._running.is_set():
+            return Reply(False, "inactive", f"the gate is not active (lifecycle state {self.state_id})")
+        with self._lock:
+            return question(self._gate)
+
+    def _on_set_goal(self, request: SetGoal.Request, response: SetGoal.Response) -> SetGoal.Response:
+        reply = self._ask(lambda gate: gate.set_goal(request.goal_id, request.active, time.monotonic_ns()))
+        response.accepted, response.reason, response.detail = reply
+        return response
+
+    def _on_stop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return _answer(self._ask(lambda gate: gate.stop()), response)
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return _answer(self._ask(lambda gate: gate.reset(time.monotonic_ns())), response)
+
+
+def _answer(reply: Reply, response: Trigger.Response) -> Trigger.Response:
+    response.success = reply.accepted
+    response.message = f"{reply.reason}: {reply.detail}" if reply.reason else reply.detail
+    return response
+
+
+def main() -> int:
+    """Entry point of the executable ``gate_node``."""
+    try:
+        return spin_main(GateNode)
+    except ExternalShutdownException:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

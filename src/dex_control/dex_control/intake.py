@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Takes chunks in: joins, checks and schedules them on the one track, and tells the fate of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from dex_core.chunks import Accepted, BlendLimits, ChunkJoiner, ChunkRefused, ChunkTrack, Spline, check_chunk, monotonic_start_ns
+from dex_core.config import ControlConfig
+from dex_core.limits import JointLimits
+from dex_core.safety import Reason
+from dex_core.types import ActionChunk, Array
+
+
+class FirstCommandFar(ChunkRefused):
+    """A goal's first command lies too far from the measured joints; ``joint`` is the worst."""
+
+    def __init__(self, message: str, joint: str) -> None:
+        super().__init__(message, code="too_far")
+        self.joint = joint
+
+
+class ChunkIntake:
+    """Chunks of one goal at a time. Times monotonic [ns] unless called wall.
+
+    Args:
+        config: the gate's numbers.
+        interfaces: (interface, joint names) in the cell's order.
+        limits: of all joints, same order.
+
+    Attributes:
+        track: what to follow; None before a goal's first chunk.
+        sequence: newest chunk that was accepted.
+    """
+
+    def __init__(self, config: ControlConfig, interfaces: Sequence[tuple[str, tuple[str, ...]]], limits: JointLimits) -> None:
+        self._config, self._interfaces, self._limits = config, tuple(interfaces), limits
+        self._blend_limits = BlendLimits(limits.velocity_rad_s, limits.acceleration_rad_s2)
+        self._joiner = ChunkJoiner([name for name, _ in interfaces], config.chunk_join_timeout_s)
+        self._bundle_hash = ""
+        self.track: ChunkTrack | None = None
+        self.sequence = 0
+
+    def clear(self) -> None:
+        """A new goal begins, or nothing is to be followed any more."""
+        self._joiner.clear()
+        self.track, self._bundle_hash = None, ""
+
+    def expire(self, now_ns: int) -> list[tuple[ActionChunk, ChunkRefused]]:
+        """Chunks whose missing slices did not come in time, each with its reason."""
+        return self._joiner.expire(now_ns)
+
+    def finish(self, sequence: int) -> None:
+        """Whatever else comes for this sequence is a duplicate."""
+        self._joiner.finish(sequence)
+
+    def take(self, part: ActionChunk, now_ns: int, wall_ns: int, commanded_rad: Array, measured_rad: Array) -> tuple[ActionChunk, Accepted] | None:
+        """Adds a chunk or a decoded part of one; schedules it once it is whole.
+
+        Args:
+            part: of the running goal.
+            now_ns, wall_ns: time of arrival on both clocks [ns].
+            commanded_rad: (n,) last command [rad].
+            measured_rad: (n,) newest measured joints [rad].
+
+        Returns:
+            The whole chunk and how it was scheduled, or None while slices are missing.
+
+        Raises:
+            DexError: why it is not followed; its code is the reason of the report.
+        """
+        joined = self._joiner.offer(part, now_ns)
+        if joined is None:
+            return None
+        chunk = joined.chunk
+        start_ns = monotonic_start_ns(chunk, now_ns, wall_ns, self._config.chunk_max_age_s)
+        if self.track is not None and chunk.bundle_hash != self._bundle_hash:
+            raise ChunkRefused(f"chunk {chunk.sequence} was made by another bundle than the goal's first", code="bundle_changed")
+        knots = check_chunk(chunk, self._interfaces, self._limits, self._config.chunk_tolerance_rad)
+        plan = Spline(start_ns, chunk.dt_s, knots)
+        if self.track is None:
+            self._refuse_far_start(chunk, np.abs(plan.at(now_ns).position_rad - measured_rad))
+        track = self.track or ChunkTrack(now_ns, commanded_rad, self._config.blend_s, self._blend_limits)
+        self._refuse_leap(chunk, np.abs(track.gap_at(plan, now_ns)))
+        accepted = track.accept(plan, now_ns)
+        self.track, self._bundle_hash, self.sequence = track, chunk.bundle_hash, chunk.sequence
+        return chunk, accepted
+
+    def starved(self, now_ns: int, goal_started_ns: int) -> str:
+        """A sentence when there is nothing left to follow; empty otherwise."""
+        if self.track is None:
+            timeout_s = self._config.first_chunk_timeout_s
+            return f"no chunk within {timeout_s} s of the goal's start" if now_ns - goal_started_ns > timeout_s * 1e9 else ""
+        return f"chunk {self.sequence} ran out and no newer one came" if now_ns > self.track.end_ns else ""
+
+    def _refuse_far_start(self, chunk: ActionChunk, gap_rad: Array) -> None:
+        worst = int(np.argmax(gap_rad))
+        if gap_rad[worst] > self._config.first_command_max_rad:
+            raise FirstCommandFar(self._far(chunk, worst, gap_rad, "where it is measured"), self._limits.names[worst])
+
+    def _refuse_leap(self, chunk: ActionChunk, gap_rad: Array) -> None:
+        worst = int(np.argmax(gap_rad))
+        if gap_rad[worst] > self._config.first_command_max_rad:
+            raise ChunkRefused(self._far(chunk, worst, gap_rad, "the plan being followed"), code="too_far")
+
+    def _far(self, chunk: ActionChunk, joint: int, gap_rad: Array, place: str) -> str:
+        allowed = self._config.first_command_max_rad
+        return f"chunk {chunk.sequence}: {self._limits.names[joint]} is {gap_rad[joint]:.3f} rad from {place}; at most {allowed} rad is allowed"
+
+
+COUNTED_FOR_LATCH = frozenset({Reason.NON_FINITE, "joint_names", "limit", "incomplete", "too_far", "shape", "bundle_changed"})
+"""Refusals that speak against the policy; lateness and repeats do not."""

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What became of one chunk, with the times of its stages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from dex_core.chunks import Seam
+
+
+@dataclass(frozen=True)
+class ChunkOutcome:
+    """The fate of one chunk.
+
+    Attributes:
+        accepted: scheduled, or refused for ``reason``.
+        reason, detail: code and sentence when refused.
+        timing_ns: stage -> wall-clock time [ns].
+        seam: to the plan followed before; None when refused.
+        steps_skipped: actions already past on arrival.
+    """
+
+    goal_id: str
+    sequence: int
+    accepted: bool
+    reason: str = ""
+    detail: str = ""
+    timing_ns: dict[str, int] = field(default_factory=dict)
+    seam: Seam | None = None
+    steps_skipped: int = 0
+
+    def first_command_at(self, wall_ns: int) -> ChunkOutcome:
+        """The same with the time of the first command that used the chunk [ns]."""
+        return replace(self, timing_ns={**self.timing_ns, "first_command": wall_ns})
+
+    @property
+    def inference_ms(self) -> float:
+        """Time in the model [ms]; 0 where it is not known."""
+        return self._between_ms("inference_started", "inferred")
+
+    @property
+    def overhead_ms(self) -> float:
+        """From the camera's stamp to the first command, less the time in the model [ms]; 0 where it is not known."""
+        total = self._between_ms("observed", "first_command")
+        return total - self.inference_ms if total else 0.0
+
+    def _between_ms(self, first: str, last: str) -> float:
+        if first not in self.timing_ns or last not in self.timing_ns:
+            return 0.0
+        return (self.timing_ns[last] - self.timing_ns[first]) * 1e-6

@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Chunks over time: joined from their slices, checked whole, interpolated by time and blended into each other."""
+
+from dex_core.chunks.blend import Blend, BlendLimits, blend_duration
+from dex_core.chunks.check import ChunkRefused, check_chunk, monotonic_start_ns
+from dex_core.chunks.join import ChunkJoiner, Joined
+from dex_core.chunks.seam import Seam, seam_between
+from dex_core.chunks.spline import Point, Spline
+from dex_core.chunks.track import Accepted, ChunkTrack
+
+__all__ = [
+    "Accepted", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "ChunkTrack", "Joined", "Point", "Seam", "Spline",
+    "blend_duration", "check_chunk", "monotonic_start_ns", "seam_between",
+]

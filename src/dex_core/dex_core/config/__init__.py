@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number once: strict dataclasses for cells, robots and tasks, and how they are found and loaded."""
+
+from dex_core.config.cell import CameraConfig, CellConfig, ControlConfig, DeviceAddress, Interface, PolicyConfig, SimConfig
+from dex_core.config.load import load_cell, load_robot, load_task
+from dex_core.config.paths import find_share
+from dex_core.config.robot import Finger, HardwareJoint, JointLimit, Pose, RobotConfig
+from dex_core.config.task import Region, TaskConfig
+
+__all__ = [
+    "CameraConfig", "CellConfig", "ControlConfig", "DeviceAddress", "Finger", "HardwareJoint", "Interface", "JointLimit",
+    "PolicyConfig", "Pose", "Region", "RobotConfig", "SimConfig", "TaskConfig", "find_share", "load_cell", "load_robot", "load_task",
+]

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one description of a cell: what it is made of, where it stands, at which addresses, under which limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from dex_core.config.robot import JointLimit, Pose, RobotConfig
+from dex_core.config.strict import bounded, choice, to_plain
+from dex_core.errors import ConfigError
+
+SIDES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class DeviceAddress:
+    """How to reach one device. ``simulated`` is where its simulator listens, ``real`` where the robot is (empty: must be given)."""
+
+    transport: str = choice("xarm_tcp", "modbus_tcp", "modbus_rtu")
+    simulated: str = ""
+    real: str = ""
+    unit_id: int = bounded(0, 255, default=1)
+    serial_number: str = ""
+    baud: int = bounded(1200, 4_000_000, default=115200)
+
+
+@dataclass(frozen=True)
+class Interface:
+    """One robot mounted in the cell, e.g. ``left_arm``.
+
+    Attributes:
+        side: left or right.
+        robot: the arm or hand, whole.
+        mount: pose of its root link in ``mounted_on``.
+        mounted_on: ``world`` or a link of another interface, with prefix, e.g. ``left_link_eef``.
+        home_rad: rest posture, joint name without prefix -> [rad].
+        rate_hz: how often it reports its joints.
+    """
+
+    side: str = choice(*SIDES)
+    robot: RobotConfig = None  # type: ignore[assignment]
+    mount: Pose = None  # type: ignore[assignment]
+    mounted_on: str = "world"
+    address: DeviceAddress = None  # type: ignore[assignment]
+    home_rad: dict[str, float] = field(default_factory=dict)
+    rate_hz: float = bounded(1.0, 1000.0, default=100.0)
+
+    def __post_init__(self) -> None:
+        if set(self.home_rad) != set(self.robot.actuated):
+            raise ConfigError(f"home_rad must name exactly {list(self.robot.actuated)}, got {sorted(self.home_rad)}")
+        for joint, value in self.home_rad.items():
+            limit = self.robot.limits[joint]
+            if not limit.lower_rad <= value <= limit.upper_rad:
+                raise ConfigError(f"home_rad {joint} is {value}; allowed {limit.lower_rad} to {limit.upper_rad} rad")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Actuated joints with prefix, hardware order."""
+        return self.robot.prefixed(self.side)
+
+    @property
+    def limits(self) -> tuple[JointLimit, ...]:
+        """Limits in the order of ``names``."""
+        return tuple(self.robot.limits[j] for j in self.robot.actuated)
+
+    @property
+    def home(self) -> tuple[float, ...]:
+        """Rest posture in the order of ``names`` [rad]."""
+        return tuple(self.home_rad[j] for j in self.robot.actuated)
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """A camera: driver, native picture, crop and size it publishes, pose of its optical frame's parent in the world.
+
+    Attributes:
+        driver: entry point in ``dex.cameras``.
+        native_wh, crop_xywh, output_wh: [px].
+        fovy_rad: vertical field of view of the native picture.
+        position_m, look_at_m: camera centre and the point it looks at, in ``world``.
+    """
+
+    driver: str = "simulated"
+    address: str = ""
+    native_wh: tuple[int, int] = (960, 540)
+    crop_xywh: tuple[int, int, int, int] = (120, 0, 720, 540)
+    output_wh: tuple[int, int] = (320, 240)
+    rate_hz: float = bounded(1.0, 120.0, default=20.0)
+    fovy_rad: float = bounded(0.1, 3.0, default=0.9)
+    position_m: tuple[float, float, float] = (1.2, 0.0, 0.7)
+    look_at_m: tuple[float, float, float] = (0.4, 0.0, 0.05)
+    depth: bool = False
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """The gate. Times in seconds, on the monotonic clock.
+
+    Attributes:
+        first_chunk_timeout_s: longest wait for a goal's first chunk.
+        chunk_tolerance_rad: a chunk may ask for a position this far outside its range and is clamped; further out it is refused.
+        step_limit_timeout_s: how long a joint may stay at its step from measured, i.e. not follow, before the cell holds.
+    """
+
+    rate_hz: float = bounded(10.0, 1000.0, default=100.0)
+    heartbeat_timeout_s: float = bounded(0.02, 10.0, default=0.18)
+    hang_timeout_s: float = bounded(0.02, 10.0, default=0.5)
+    state_timeout_s: float = bounded(0.01, 10.0, default=0.15)
+    command_timeout_s: float = bounded(0.01, 10.0, default=0.10)
+    chunk_max_age_s: float = bounded(0.01, 60.0, default=1.5)
+    chunk_join_timeout_s: float = bounded(0.005, 5.0, default=0.15)
+    blend_s: float = bounded(0.0, 5.0, default=0.25)
+    first_command_max_rad: float = bounded(0.001, 3.2, default=0.5)
+    rejects_before_latch: int = bounded(1, 1000, default=3)
+    first_chunk_timeout_s: float = bounded(0.1, 60.0, default=5.0)
+    chunk_tolerance_rad: float = bounded(0.0, 0.5, default=0.02)
+    step_limit_timeout_s: float = bounded(0.02, 10.0, default=0.5)
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """The policy server."""
+
+    bundle: str = "push_cans"
+    latent_bundle: str = "xl_vla_latent"
+    replan_period_s: float = bounded(0.05, 30.0, default=0.8)
+    image_max_age_s: float = bounded(0.01, 10.0, default=0.25)
+    state_max_age_s: float = bounded(0.005, 10.0, default=0.10)
+    goal_deadline_s: float = bounded(0.5, 3600.0, default=40.0)
+    provider: str = choice("auto", "cpu", "cuda", default="auto")
+    threads: int = bounded(1, 64, default=1)
+
+
+@dataclass(frozen=True)
+class SimConfig:
+    """The simulated cell. ``rate_hz`` is the physics rate."""
+
+    rate_hz: float = bounded(100.0, 10000.0, default=500.0)
+    state_server: str = "127.0.0.31:7600"
+    task: str = "push_cans"
+    seed: int = bounded(0, 2**31 - 1, default=0)
+
+
+@dataclass(frozen=True)
+class CellConfig:
+    """Everything a cell is. ``interfaces`` in the order the gate reports them."""
+
+    name: str
+    interfaces: dict[str, Interface]
+    cameras: dict[str, CameraConfig]
+    control: ControlConfig = ControlConfig()
+    policy: PolicyConfig = PolicyConfig()
+    sim: SimConfig = SimConfig()
+    simulated: bool = True
+
+    def __post_init__(self) -> None:
+        for name, interface in self.interfaces.items():
+            if name != f"{interface.side}_{interface.robot.kind}":
+                raise ConfigError(f"interface {name!r} must be called {interface.side}_{interface.robot.kind}")
+
+    def interface(self, name: str) -> Interface:
+        """One interface by name. Raises ConfigError with the names there are."""
+        if name not in self.interfaces:
+            raise ConfigError(f"cell {self.name!r} has no interface {name!r}; it has {list(self.interfaces)}")
+        return self.interfaces[name]
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """All actuated joints of the cell, with prefix, interface by interface."""
+        return tuple(n for i in self.interfaces.values() for n in i.names)
+
+    def address_of(self, name: str) -> str:
+        """The address to use: the simulator's, or the robot's when ``simulated`` is false."""
+        address = self.interface(name).address
+        chosen = address.simulated if self.simulated else address.real
+        if not chosen:
+            raise ConfigError(f"{name} has no {'simulated' if self.simulated else 'real'} address; give one in the cell file")
+        return chosen
+
+    def save(self, path: Path) -> None:
+        """Writes the resolved cell as YAML; ``load_cell`` reads it back."""
+        path.write_text(yaml.safe_dump(to_plain(self), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One hand's encoder and decoder of a latent space, with the guard against latents no pose could have made."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dex_core.bundle.load import Bundle
+from dex_core.bundle.session import run_rows
+from dex_core.errors import BundleError
+from dex_core.types import Array, frozen_array
+
+
+class DecodedLatents(NamedTuple):
+    """Result of decoding T latents.
+
+    Attributes:
+        position_rad: (T, n) inside the limits [rad], in the order of ``LatentDecoder.joints``.
+        residual: (T,) ||E(D(z)) - z||, in the latent's own unit.
+        flagged: (T,) residual above the 99 % quantile of training poses: the latent lies off the space.
+    """
+
+    position_rad: Array
+    residual: Array
+    flagged: np.ndarray
+
+
+class LatentDecoder:
+    """Encoder and decoder of one embodiment in a loaded latent bundle.
+
+    Args:
+        bundle: kind ``latent_space``.
+        embodiment: e.g. ``left_inspire``.
+
+    Attributes:
+        joints: names without the side's prefix.
+        lower_rad, upper_rad: (n,) limits the graphs were trained with [rad].
+        dim: latent dimension.
+        residual_q99: 99 % quantile of the round-trip residual on training poses.
+        accepted_hashes: sha256 of every graph of the bundle: a latent pinned to any of them belongs to this space.
+    """
+
+    def __init__(self, bundle: Bundle, embodiment: str) -> None:
+        if bundle.manifest.kind != "latent_space" or embodiment not in bundle.embodiments:
+            raise BundleError(
+                f"bundle {bundle.manifest.name!r} ({bundle.manifest.kind}) cannot decode for {embodiment!r}; it knows {list(bundle.embodiments)}",
+                code="space_mismatch",
+            )
+        e = bundle.embodiments[embodiment]
+        n = len(e.joints)
+        self.embodiment = embodiment
+        self.joints = e.joints
+        self.lower_rad = frozen_array(e.lower_rad, (n,), f"{embodiment} lower limits")
+        self.upper_rad = frozen_array(e.upper_rad, (n,), f"{embodiment} upper limits")
+        latent = bundle.manifest.spaces.latent
+        assert latent is not None  # the kind's manifest check
+        self.dim, self.residual_q99 = latent.dim, latent.residual_q99
+        self.accepted_hashes = frozenset(bundle.graph_sha256(g) for g in bundle.manifest.graphs)
+        self._encoder = bundle.sessions[f"{embodiment}/encoder"]
+        self._decoder = bundle.sessions[f"{embodiment}/decoder"]
+
+    def encode(self, position_rad: ArrayLike) -> Array:
+        """(T, n) joints [rad] -> (T, dim) latents; joints outside the limits are taken at the limit."""
+        q = frozen_array(position_rad, (None, len(self.joints)), f"{self.embodiment} joints to encode")
+        return run_rows(self._encoder, np.clip(q, self.lower_rad, self.upper_rad)).astype(np.float64)
+
+    def decode(self, latents: ArrayLike) -> DecodedLatents:
+        """(T, dim) latents -> joints inside the limits, residual and flags.
+
+        Raises:
+            ShapeError, NonFiniteError: other width, or a number that is not finite.
+        """
+        z = frozen_array(latents, (None, self.dim), f"{self.embodiment} latents")
+        q = run_rows(self._decoder, z).astype(np.float64)
+        residual = np.linalg.norm(run_rows(self._encoder, q) - z, axis=1)  # (T,)
+        return DecodedLatents(np.clip(q, self.lower_rad, self.upper_rad), residual, residual > self.residual_q99)

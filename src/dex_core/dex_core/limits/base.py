@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of a limit: a pure function of the previous output, the request, the measured joints and dt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dex_core.config import CellConfig, Interface, JointLimit
+from dex_core.errors import LimitError
+from dex_core.types import Array, frozen_array
+
+TOLERANCE_RAD = 1e-9
+
+
+@dataclass(frozen=True)
+class JointLimits:
+    """Limits of n joints as read-only arrays, in the order of ``names``.
+
+    Attributes:
+        names: joint names, with the side's prefix.
+        lower_rad, upper_rad: (n,) allowed positions [rad].
+        velocity_rad_s: (n,) largest speed [rad/s].
+        acceleration_rad_s2: (n,) largest acceleration [rad/s^2].
+        step_rad: (n,) furthest a command may lie from the measured joint [rad].
+    """
+
+    names: tuple[str, ...]
+    lower_rad: Array
+    upper_rad: Array
+    velocity_rad_s: Array
+    acceleration_rad_s2: Array
+    step_rad: Array
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        for key in ("lower_rad", "upper_rad", "velocity_rad_s", "acceleration_rad_s2", "step_rad"):
+            object.__setattr__(self, key, frozen_array(getattr(self, key), (len(self.names),), f"limits {key}"))
+        for bad in np.flatnonzero(self.lower_rad >= self.upper_rad):
+            raise LimitError(f"{self.names[bad]}: lower {self.lower_rad[bad]} must be below upper {self.upper_rad[bad]} rad")
+        for key in ("velocity_rad_s", "acceleration_rad_s2", "step_rad"):
+            for bad in np.flatnonzero(getattr(self, key) <= 0.0):
+                raise LimitError(f"{self.names[bad]}: {key} is {getattr(self, key)[bad]}; it must be positive")
+
+    @classmethod
+    def of(cls, names: Sequence[str], limits: Sequence[JointLimit]) -> JointLimits:
+        """Stacks one JointLimit per name."""
+        keys = ("lower_rad", "upper_rad", "velocity_rad_s", "acceleration_rad_s2", "step_rad")
+        return cls(tuple(names), *([getattr(limit, key) for limit in limits] for key in keys))
+
+    @classmethod
+    def of_interface(cls, interface: Interface) -> JointLimits:
+        """Limits of one arm or hand, hardware order."""
+        return cls.of(interface.names, interface.limits)
+
+    @classmethod
+    def of_cell(cls, cell: CellConfig) -> JointLimits:
+        """Limits of every actuated joint of a cell, in the order of ``cell.joint_names``."""
+        return cls.of(cell.joint_names, [limit for i in cell.interfaces.values() for limit in i.limits])
+
+    def clip(self, position_rad: Array) -> Array:
+        """``position_rad`` (n,) moved into the position limits [rad]."""
+        return np.clip(position_rad, self.lower_rad, self.upper_rad)
+
+
+class Motion(NamedTuple):
+    """A commanded position (n,) [rad] and the velocity (n,) [rad/s] that led there."""
+
+    position_rad: Array
+    velocity_rad_s: Array
+
+    @classmethod
+    def at_rest(cls, position_rad: Array) -> Motion:
+        """Standing still at ``position_rad`` (n,)."""
+        return cls(position_rad, np.zeros_like(position_rad))
+
+
+class Moment(NamedTuple):
+    """What a limit may look at besides the request.
+
+    Attributes:
+        previous: last output.
+        measured_rad: (n,) measured positions [rad].
+        dt_s: time from the previous output to this one [s].
+        target_velocity_rad_s: (n,) velocity of the requested trajectory, so that a joint that fell behind arrives
+            without overshoot; None: take the request as it is.
+    """
+
+    previous: Motion
+    measured_rad: Array
+    dt_s: float
+    target_velocity_rad_s: Array | None = None
+
+
+class Limited(NamedTuple):
+    """What one limit made of a request.
+
+    Attributes:
+        position_rad: (n,) new array [rad].
+        acted: (n,) where it changed the request.
+        requested, allowed: (n,) before and after, in the limit's own unit.
+    """
+
+    position_rad: Array
+    acted: NDArray[np.bool_]
+    requested: Array
+    allowed: Array
+
+
+class Change(NamedTuple):
+    """One limit that acted on one joint; ``requested`` and ``allowed`` in the limit's own unit [rad, rad/s, rad/s^2]."""
+
+    joint: str
+    limit: str
+    requested: float
+    allowed: float

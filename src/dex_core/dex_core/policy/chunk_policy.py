@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle of kind ``chunk_policy`` as a Policy: observation -> network inputs -> chunk of named slices, checked both ways."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dex_core.bundle.load import Bundle
+from dex_core.bundle.manifest import Slice, Tensor
+from dex_core.decode.latent import LatentDecoder
+from dex_core.errors import BundleError, NonFiniteError
+from dex_core.images import to_policy_input
+from dex_core.policy.base import Observation, PolicySpec, Prediction
+from dex_core.policy.instruction import check_instruction
+from dex_core.policy.observation import ObservationRefused, check_picture, joints_in_order
+from dex_core.policy.ranges import RangeCheck
+from dex_core.text import tokenize
+from dex_core.types import ActionChunk, ActionSlice
+
+Arrays = dict[str, NDArray]
+
+
+class ChunkPolicy:
+    """Runs the network of a loaded policy bundle. One thread at a time.
+
+    The hand latents of the chunk before are an input; before the first chunk of a goal they are the encoded measured
+    joints, repeated. ``reset`` forgets them.
+
+    Args:
+        bundle: kind ``chunk_policy``, with its latent space resolved.
+        hands: interface -> embodiment in the latent space, e.g. ``left_hand`` -> ``left_inspire``; by default the
+            embodiment each slice is anchored in.
+        wall_clock_ns: wall-clock time [ns], for the chunk's timing.
+
+    Attributes:
+        spec: what it needs and gives.
+    """
+
+    def __init__(self, bundle: Bundle, hands: dict[str, str] | None = None, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
+        manifest = bundle.manifest
+        if manifest.kind != "chunk_policy":
+            raise BundleError(f"bundle {manifest.name!r} is of kind {manifest.kind!r}; a chunk_policy is needed", code="manifest_invalid")
+        assert manifest.timing and manifest.image and manifest.instruction  # the kind's manifest check
+        self._session = bundle.sessions["policy"]
+        self._image, self._words, self._timing = manifest.image, manifest.instruction, manifest.timing
+        self._wall_clock_ns = wall_clock_ns
+        graph = manifest.graphs["policy"]
+        rest = [t for t in graph.inputs if t.name not in (self._image.input, self._words.input)]
+        self._joint_inputs = [t for t in rest if t.slices]
+        self._latent_inputs = [t for t in rest if t.interfaces]
+        self._output: Tensor = graph.outputs[0]
+        self._ranges = [
+            RangeCheck(bundle.stats[f"{self._output.name}/{s.interface}"], f"{self._output.name}/{s.interface}") for s in self._output.slices
+        ]
+        self._space_hash = {s.interface: bundle.space.graph_sha256(s.anchor) for s in self._output.slices if s.space == "latent" and bundle.space}
+        self._limits = {e.name: e for e in bundle.embodiments.values()}
+        anchored = {s.interface: s.anchor.rsplit("/", 1)[0] for s in self._output.slices if s.space == "latent"}
+        self._encoders = {i: LatentDecoder(bundle.space, (hands or {}).get(i, e)) for i, e in anchored.items() if bundle.space}
+        self._previous: Arrays = {}
+        joints = {s.interface for t in self._joint_inputs for s in t.slices} | {i for t in self._latent_inputs for i in t.interfaces}
+        self.spec = PolicySpec(
+            manifest.name,
+            bundle.hash,
+            bundle.provider,
+            (self._image.source_height, self._image.source_width),
+            tuple(sorted(joints)),
+            tuple(s.interface for s in self._output.slices),
+            self._timing.chunk,
+            self._timing.dt,
+            self._timing.first_action_offset,
+            self._words.trained,
+        )
+
+    def reset(self) -> None:
+        """Forgets the previous latents."""
+        self._previous = {}
+
+    def check_instruction(self, instruction: str) -> str:
+        """The trained sentence nearest to it. Raises DexError ``instruction_invalid`` or ``instruction_unknown``."""
+        return check_instruction(instruction, self._words.trained, self._words.min_similarity)
+
+    def infer(self, observation: Observation, goal_id: str = "", sequence: int = 0) -> Prediction:
+        """The next chunk.
+
+        Raises:
+            ObservationRefused: picture, joint names or joint limits.
+            NonFiniteError: the network gave a number that is not finite.
+            LimitError: ``output_range``, the output is far outside what the network was trained to give.
+        """
+        previous = {
+            i: self._previous[i] if i in self._previous else self._encode_measured(observation, i) for t in self._latent_inputs for i in t.interfaces
+        }
+        inputs = self.inputs(observation, previous)
+        started_ns, start = self._wall_clock_ns(), time.perf_counter_ns()
+        values = self._session.run(inputs)[self._output.name][0].astype(np.float64)  # (chunk, columns)
+        inference_ms = (time.perf_counter_ns() - start) * 1e-6
+        inferred_ns = self._wall_clock_ns()
+        if not np.isfinite(values).all():
+            raise NonFiniteError(f"policy {self.spec.name!r} gave {np.count_nonzero(~np.isfinite(values))} numbers that are not finite")
+        flags = tuple(f for s, r in zip(self._output.slices, self._ranges, strict=False) if (f := r.check(values[:, s.at[0] : s.at[1]])))
+        slices = tuple(self._slice(s, values[:, s.at[0] : s.at[1]]) for s in self._output.slices)
+        chunk = ActionChunk(
+            stamp_ns=observation.stamp_ns,
+            goal_id=goal_id,
+            sequence=sequence,
+            dt_s=self._timing.dt,
+            first_action_offset=self._timing.first_action_offset,
+            slices=slices,
+            bundle_hash=self.spec.bundle_hash,
+            timing_ns={"observed": observation.stamp_ns, "inference_started": started_ns, "inferred": inferred_ns},
+        )
+        self._previous = {s.interface: part.data for s, part in zip(self._output.slices, slices, strict=False) if s.space == "latent"}
+        return Prediction(chunk, inference_ms, flags)
+
+    def inputs(self, observation: Observation, previous: Arrays) -> Arrays:
+        """The network's inputs, batch 1.
+
+        Args:
+            observation: see ``infer``.
+            previous: hand interface -> (chunk, dim) latents of the chunk before.
+        """
+        check_picture(observation.image, self.spec.image_hw)
+        out: Arrays = {
+            self._image.input: np.ascontiguousarray(to_policy_input(observation.image, (self._image.width, self._image.height)))[None],
+            self._words.input: tokenize(observation.instruction),
+        }
+        for tensor in self._joint_inputs:
+            parts = [self._measured(observation, s) for s in tensor.slices]
+            out[tensor.name] = np.concatenate(parts).astype(np.float32)[None]  # (1, n)
+        for tensor in self._latent_inputs:
+            out[tensor.name] = np.stack([previous[i] for i in tensor.interfaces]).astype(np.float32)[None]  # (1, hands, chunk, dim)
+        return out
+
+    def _measured(self, observation: Observation, s: Slice) -> NDArray[np.float64]:
+        state = observation.joints.get(s.interface)
+        if state is None:
+            raise ObservationRefused(f"no joint state of {s.interface}", code="state_stale")
+        e = next(e for e in self._limits.values() if e.side == s.side and set(e.joints) == set(s.names))
+        order = [e.joints.index(n) for n in s.names]
+        return joints_in_order(state, s.prefixed_names, np.array(e.lower_rad)[order], np.array(e.upper_rad)[order], s.interface)
+
+    def _encode_measured(self, observation: Observation, interface: str) -> NDArray[np.float64]:
+        encoder = self._encoders[interface]
+        state = observation.joints.get(interface)
+        if state is None:
+            raise ObservationRefused(f"no joint state of {interface}", code="state_stale")
+        names = tuple(f"{interface.split('_', 1)[0]}_{j}" for j in encoder.joints)
+        q = joints_in_order(state, names, encoder.lower_rad, encoder.upper_rad, interface)
+        return np.repeat(encoder.encode(q[None]), self._timing.chunk, axis=0)
+
+    def _slice(self, s: Slice, values: NDArray[np.float64]) -> ActionSlice:
+        names = s.prefixed_names
+        if s.space == "fingertip_position":
+            names = tuple(f"{finger}_{axis}" for finger in s.fingers for axis in "xyz")
+        return ActionSlice(s.interface, s.space, values, names, s.frame, self._space_hash.get(s.interface, ""))

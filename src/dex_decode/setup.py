@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ament_python build of dex_decode."""
+from setuptools import find_packages, setup
+
+package = 'dex_decode'
+
+setup(
+    name=package,
+    version='0.1.0',
+    packages=find_packages(include=[package, package + '.*']),
+    data_files=[
+        ('share/ament_index/resource_index/packages', ['resource/' + package]),
+        ('share/' + package, ['package.xml']),
+    ],
+    package_data={package: ['py.typed']},
+    install_requires=['setuptools'],
+    zip_safe=False,
+    maintainer='Dex stack maintainers',
+    maintainer_email='maintainers@dex-stack.dev',
+    description='Decoders: latent and fingertip chunks to the named joints of one hand.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'decoder_node = dex_decode.decoder_node:main',
+        ],
+    },
+)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One URDF of a whole cell: both arms, both hands, the table and the camera, names prefixed by side."""
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+from dex_core.config import CameraConfig, CellConfig, Interface
+from dex_description.paths import read_urdf
+from dex_description.urdf import Origin, RobotDescription, parse_urdf
+
+TABLE_SIZE_M = (0.90, 1.50, 0.04)
+TABLE_CENTRE_M = (0.36, 0.0, -0.02)
+WORLD = "world"
+
+
+def interface_urdf(interface: Interface) -> str:
+    """URDF text of the robot of one interface, names without prefix."""
+    return read_urdf("urdf/" + interface.robot.urdf.format(side=interface.side))
+
+
+def interface_description(interface: Interface) -> RobotDescription:
+    """The same, parsed."""
+    return parse_urdf(interface_urdf(interface))
+
+
+def compose_cell_urdf(cell: CellConfig) -> str:
+    """URDF of the cell: root link ``world``, every robot below its mount, one ``camera_link`` with optical frame per camera."""
+    robot = ElementTree.Element("robot", name=cell.name)
+    ElementTree.SubElement(robot, "link", name=WORLD)
+    _add_table(robot)
+    for interface in cell.interfaces.values():
+        _add_interface(robot, interface)
+    for index, (name, camera) in enumerate(cell.cameras.items()):
+        _add_camera(robot, "camera" if index == 0 else f"{name}_camera", camera)
+    ElementTree.indent(robot)
+    return ElementTree.tostring(robot, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def camera_rotation(camera: CameraConfig) -> np.ndarray:
+    """(3, 3) rotation of ``camera_link`` in ``world``: x along the view, y left, z up in the picture."""
+    forward = np.subtract(camera.look_at_m, camera.position_m)
+    length = float(np.linalg.norm(forward))
+    if length < 1e-6:
+        raise ValueError(f"the camera looks at its own position {camera.position_m}")
+    x_axis = forward / length
+    y_axis = np.cross((0.0, 0.0, 1.0), x_axis)
+    if np.linalg.norm(y_axis) < 1e-6:
+        raise ValueError("a camera that looks straight up or down has no upright picture")
+    y_axis /= np.linalg.norm(y_axis)
+    return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)], axis=1)
+
+
+def _add_interface(robot: ElementTree.Element, interface: Interface) -> None:
+    prefix = f"{interface.side}_"
+    tree = ElementTree.fromstring(interface_urdf(interface))
+    kind = interface.robot.kind
+    for material in tree.iter("material"):
+        material.set("name", f"{interface.robot.name}_{material.get('name')}")
+    known = {material.get("name") for material in robot.findall("material")}
+    for element in tree:
+        if element.tag == "material" and element.get("name") in known:
+            continue
+        if element.tag in ("link", "joint"):
+            element.set("name", prefix + element.get("name", ""))
+        for child in element.iter():
+            for key, tags in (("link", ("parent", "child")), ("joint", ("mimic",))):
+                if child.tag in tags and child.get(key) is not None:
+                    child.set(key, prefix + child.get(key, ""))
+        robot.append(element)
+    origin = Origin(interface.mount.xyz_m, interface.mount.rpy_rad)
+    _fixed(robot, f"{prefix}{kind}_mount_joint", interface.mounted_on, prefix + interface.robot.root_link, origin)
+
+
+def _add_table(robot: ElementTree.Element) -> None:
+    material = ElementTree.SubElement(robot, "material", name="table")
+    ElementTree.SubElement(material, "color", rgba="0.72 0.62 0.50 1")
+    link = ElementTree.SubElement(robot, "link", name="table")
+    for tag in ("visual", "collision"):
+        shape = ElementTree.SubElement(link, tag)
+        ElementTree.SubElement(shape, "origin", xyz=_words(TABLE_CENTRE_M))
+        geometry = ElementTree.SubElement(shape, "geometry")
+        ElementTree.SubElement(geometry, "box", size=_words(TABLE_SIZE_M))
+        if tag == "visual":
+            ElementTree.SubElement(shape, "material", name="table")
+    _fixed(robot, "table_joint", WORLD, "table", Origin())
+
+
+def _add_camera(robot: ElementTree.Element, prefix: str, camera: CameraConfig) -> None:
+    rotation = camera_rotation(camera)
+    pitch = -math.asin(float(np.clip(rotation[2, 0], -1.0, 1.0)))
+    yaw = math.atan2(rotation[1, 0], rotation[0, 0])
+    for name in (f"{prefix}_link", f"{prefix}_color_optical_frame"):
+        ElementTree.SubElement(robot, "link", name=name)
+    _fixed(robot, f"{prefix}_joint", WORLD, f"{prefix}_link", Origin(camera.position_m, (0.0, pitch, yaw)))
+    optical = Origin(rpy_rad=(-math.pi / 2.0, 0.0, -math.pi / 2.0))
+    _fixed(robot, f"{prefix}_color_optical_joint", f"{prefix}_link", f"{prefix}_color_optical_frame", optical)
+
+
+def _fixed(robot: ElementTree.Element, name: str, parent: str, child: str, origin: Origin) -> None:
+    joint = ElementTree.SubElement(robot, "joint", name=name, type="fixed")
+    ElementTree.SubElement(joint, "parent", link=parent)
+    ElementTree.SubElement(joint, "child", link=child)
+    ElementTree.SubElement(joint, "origin", xyz=_words(origin.xyz_m), rpy=_words(origin.rpy_rad))
+
+
+def _words(values: tuple[float, ...]) -> str:
+    return " ".join(repr(float(value)) for value in values)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every topic of a cell that a recording holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dex_core.config import CellConfig
+from dex_ros import names
+
+
+@dataclass(frozen=True)
+class RecordedTopic:
+    """One topic: name relative to the cell's namespace (or absolute), type, and how it is subscribed to.
+
+    Attributes:
+        latched: transient-local, so that what was published before the recording began is in it.
+        reliable: False only where the publisher is best effort.
+        depth: how many messages may wait between two rounds of the recorder.
+    """
+
+    name: str
+    type_name: str
+    latched: bool = False
+    reliable: bool = True
+    depth: int = 100
+
+
+def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
+    """The topics of DESIGN.md section 4 for this cell."""
+    depth_pictures = [
+        RecordedTopic(names.DEPTH, "sensor_msgs/msg/Image", reliable=False, depth=8),
+        RecordedTopic(names.DEPTH_INFO, "sensor_msgs/msg/CameraInfo", reliable=False, depth=8),
+    ]
+    return (
+        RecordedTopic(names.IMAGE, "sensor_msgs/msg/Image", reliable=False, depth=8),
+        RecordedTopic(names.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", reliable=False, depth=8),
+        *(depth_pictures if any(camera.depth for camera in cell.cameras.values()) else ()),
+        *(RecordedTopic(names.device_states(interface), "sensor_msgs/msg/JointState", reliable=False) for interface in cell.interfaces),
+        RecordedTopic(names.JOINT_STATES, "sensor_msgs/msg/JointState", reliable=False),
+        RecordedTopic(names.ACTION_CHUNK, "dex_msgs/msg/ActionChunk"),
+        RecordedTopic(names.DECODED_CHUNK, "dex_msgs/msg/ActionChunk"),
+        RecordedTopic(names.JOINT_COMMAND, "dex_msgs/msg/JointCommand"),
+        RecordedTopic(names.COMMAND_REPORT, "dex_msgs/msg/CommandReport"),
+        RecordedTopic(names.CHUNK_REPORT, "dex_msgs/msg/ChunkReport"),
+        RecordedTopic(names.SAFETY_STATE, "dex_msgs/msg/SafetyState", latched=True),
+        RecordedTopic(names.POLICY_STATUS, "dex_msgs/msg/PolicyStatus", latched=True),
+        RecordedTopic(names.TASK_STATE, "dex_msgs/msg/TaskState", latched=True),
+        RecordedTopic(names.HEARTBEATS, "dex_msgs/msg/Heartbeat", reliable=False, depth=200),
+        RecordedTopic(names.ROBOT_DESCRIPTION, "std_msgs/msg/String", latched=True),
+        RecordedTopic(names.SCENE_MARKERS, "visualization_msgs/msg/MarkerArray"),
+        RecordedTopic(names.PLANNED_CHUNK, "visualization_msgs/msg/MarkerArray"),
+        RecordedTopic(names.RUN_TASK + "/_action/status", "action_msgs/msg/GoalStatusArray", latched=True),
+        RecordedTopic(names.DIAGNOSTICS, "diagnostic_msgs/msg/DiagnosticArray"),
+        RecordedTopic("/tf", "tf2_msgs/msg/TFMessage"),
+        RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage", latched=True),
+        RecordedTopic("/rosout", "rcl_interfaces/msg/Log", latched=True, depth=1000),
+    )

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The policy server without ROS: one goal at a time, when to look and infer, what is refused and why, how fast it was."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from dex_core.clock import NS
+from dex_core.config import PolicyConfig
+from dex_core.errors import DexError
+from dex_core.policy import ChunkPolicy, FrozenPictureGuard, Observation, Prediction, check_observation
+
+EARLY_S = 0.02
+LOOK_AHEAD_S = 0.15
+"""Joint states are collected from this long before a picture is due, so that the one nearest to its exposure is known."""
+
+
+class Goal(NamedTuple):
+    """A goal being served. ``known_as``: the trained sentence nearest to its instruction."""
+
+    goal_id: str
+    instruction: str
+    known_as: str
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """What PolicyStatus tells, besides the state."""
+
+    goal_id: str
+    instruction: str
+    chunks: int
+    refused: int
+    p50_ms: float
+    p99_ms: float
+    reason: str
+    detail: str
+
+
+class PolicyServer:
+    """Serves one goal at a time. ``begin``, ``end`` and ``status`` may be called from any thread, the rest from one.
+
+    Args:
+        policy: verified and warm.
+        config: periods and ages.
+    """
+
+    def __init__(self, policy: ChunkPolicy, config: PolicyConfig) -> None:
+        self.policy = policy
+        self._config = config
+        spec = policy.spec
+        self._period_ns = round(min(config.replan_period_s, 0.5 * spec.chunk * spec.dt_s) * NS)
+        self._lock = threading.Lock()
+        self._goal: Goal | None = None
+        self._fresh_goal = False
+        self._frozen = FrozenPictureGuard()
+        self._due_ns = 0
+        self._sequence = 0
+        self._last_stamp_ns = 0
+        self._latencies_ms: deque[float] = deque(maxlen=512)
+        self.refusals: Counter[str] = Counter()
+        self._reason = self._detail = ""
+
+    @property
+    def goal(self) -> Goal | None:
+        """The goal being served, or None."""
+        return self._goal
+
+    def begin(self, goal_id: str, instruction: str) -> Goal:
+        """Takes a goal.
+
+        Raises:
+            DexError: ``busy`` (another goal is served), ``wrong_goal`` (no id), ``instruction_invalid``, ``instruction_unknown``.
+        """
+        if not goal_id:
+            raise DexError("goal_id is empty", code="wrong_goal")
+        known_as = self.policy.check_instruction(instruction)
+        with self._lock:
+            if self._goal is not None and self._goal.goal_id != goal_id:
+                raise DexError(f"goal {self._goal.goal_id!r} is being served; end it first", code="busy")
+            if self._goal is None:
+                self._fresh_goal = True
+                self._reason = self._detail = ""
+            self._goal = Goal(goal_id, instruction, known_as)
+            return self._goal
+
+    def end(self, goal_id: str = "") -> bool:
+        """Ends that goal, or any with an empty id; False when another goal is being served."""
+        with self._lock:
+            if self._goal is not None and goal_id not in ("", self._goal.goal_id):
+                return False
+            self._goal = None
+            return True
+
+    def collecting(self, now_ns: int) -> bool:
+        """True when joint states and pictures are worth taking: a goal is served and a chunk is due soon.
+
+        Args:
+            now_ns: monotonic time [ns], here and below.
+        """
+        self._start_if_fresh(now_ns)
+        return self._goal is not None and now_ns >= self._due_ns - LOOK_AHEAD_S * NS
+
+    def due(self, now_ns: int) -> bool:
+        """True when the next picture is to be inferred from; a picture that comes a little early is as good."""
+        self._start_if_fresh(now_ns)
+        return self._goal is not None and now_ns >= self._due_ns - EARLY_S * NS
+
+    def wait_s(self, now_ns: int) -> float:
+        """How long there is nothing to collect [s]."""
+        return max(0.0, (self._due_ns - now_ns) / NS - LOOK_AHEAD_S)
+
+    def overdue_s(self, now_ns: int) -> float:
+        """How long the next chunk has been due [s]."""
+        return max(0.0, (now_ns - self._due_ns) / NS)
+
+    def step(self, observation: Observation, now_ns: int, wall_ns: int) -> Prediction | None:
+        """One chunk from one observation; None, counted and explained in ``status``, when it is refused.
+
+        Args:
+            observation: its instruction is ignored: the goal's counts.
+            now_ns: monotonic. wall_ns: wall clock, for ages against the observation's stamp.
+        """
+        goal = self._goal
+        if goal is None or observation.stamp_ns <= self._last_stamp_ns:
+            return None
+        observation = Observation(observation.stamp_ns, observation.image, observation.joints, goal.instruction)
+        try:
+            check_observation(observation, self.policy.spec, wall_ns, self._config.image_max_age_s, self._config.state_max_age_s)
+            self._frozen.check(observation.image, observation.joints)
+            prediction = self.policy.infer(observation, goal.goal_id, self._sequence + 1)
+        except DexError as error:
+            self.refuse(error)
+            return None
+        with self._lock:
+            if self._goal is None or self._goal.goal_id != goal.goal_id:
+                return None  # the goal ended while the network ran
+            self._last_stamp_ns = observation.stamp_ns
+            self._sequence += 1
+            self._due_ns = now_ns + self._period_ns
+            self._latencies_ms.append(prediction.inference_ms)
+            self._reason, self._detail = "", "; ".join(prediction.flags)
+        return prediction
+
+    def refuse(self, error: DexError) -> None:
+        """Counts a refused observation or inference under its reason."""
+        with self._lock:
+            self.refusals[error.code] += 1
+            self._reason, self._detail = error.code, str(error)
+
+    def status(self) -> ServerStatus:
+        """Counters and latencies of this server since its start."""
+        with self._lock:
+            times = np.array(self._latencies_ms) if self._latencies_ms else np.zeros(1)
+            goal = self._goal or Goal("", "", "")
+            return ServerStatus(
+                goal.goal_id,
+                goal.instruction,
+                self._sequence,
+                sum(self.refusals.values()),
+                float(np.median(times)),
+                float(np.quantile(times, 0.99)),
+                self._reason,
+                self._detail,
+            )
+
+    def _start_if_fresh(self, now_ns: int) -> None:
+        """A new goal begins with an empty memory; done here, on the inferring thread, so that no inference is disturbed."""
+        with self._lock:
+            if not self._fresh_goal:
+                return
+            self._fresh_goal = False
+            self.policy.reset()
+            self._frozen.reset()
+            self._sequence, self._last_stamp_ns, self._due_ns = 0, 0, now_ns

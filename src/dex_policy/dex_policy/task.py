@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of a task without ROS: what arms it, what ends it, and with which outcome; every run ends exactly once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+from dex_core.clock import NS
+from dex_core.config import CellConfig, TaskConfig
+from dex_core.errors import DexError
+from dex_core.policy.instruction import similarity
+from dex_core.safety import Mode, Reason, SafetyStatus, Watch
+
+MAX_DEADLINE_S = 3600.0
+JUDGED_SIMILARITY = 0.5
+GATE_ANSWER_S = 1.0
+SETTLE_S = 0.3
+"""Success must last this long."""
+OBSERVATION_REASONS = (
+    "camera_lost",
+    "camera_frozen",
+    "image_blank",
+    "image_shape",
+    "state_stale",
+    "joint_names",
+    "joint_limits",
+    "non_finite",
+    "output_range",
+)
+
+
+class Outcome(IntEnum):
+    """Values as in dex_msgs/RunTask."""
+
+    SUCCEEDED = 1
+    DEADLINE = 2
+    CANCELLED = 3
+    ABORTED = 4
+    REFUSED = 5
+
+
+class Ending(NamedTuple):
+    """How a run ended."""
+
+    outcome: Outcome
+    reason: str = ""
+    detail: str = ""
+
+
+def watched_nodes(cell: CellConfig) -> tuple[Watch, ...]:
+    """Nodes that must be heard before a task is armed, the gate first."""
+    hands = [name for name, i in cell.interfaces.items() if i.robot.kind == "hand"]
+    return (
+        Watch("gate", "gate_lost"),
+        Watch("policy", Reason.POLICY_LOST),
+        *(Watch(f"{h}_decoder", Reason.DECODER_LOST) for h in hands),
+        *((Watch("camera", Reason.CAMERA_LOST),) if cell.cameras else ()),
+        *(Watch(name, Reason.DRIVER_LOST) for name in cell.interfaces),
+    )
+
+
+def checked_deadline_s(requested_s: float, default_s: float) -> float:
+    """The deadline of a goal [s]; 0 means the cell's default.
+
+    Raises:
+        DexError: ``deadline_invalid`` for NaN, infinity, a negative number or more than an hour.
+    """
+    if not math.isfinite(requested_s) or not 0.0 <= requested_s <= MAX_DEADLINE_S:
+        raise DexError(f"deadline_s is {requested_s}; allowed 0 (the cell's default) to {MAX_DEADLINE_S} s", code="deadline_invalid")
+    return requested_s or default_s
+
+
+def is_judged(instruction: str, task: TaskConfig) -> bool:
+    """Whether the simulator's judge of ``task`` judges this instruction."""
+    return max(similarity(instruction, known) for known in (task.instruction, *task.paraphrases)) >= JUDGED_SIMILARITY
+
+
+@dataclass
+class TaskRun:
+    """Progress of one armed task. Times are monotonic [ns].
+
+    Attributes:
+        goal_id, instruction: which task.
+        deadline_ns: it ends then at the latest.
+        judged: success can come from the judge.
+        stage: arming, waiting_for_chunk, running, settling.
+        progress: 0 to 1, NaN where nobody judges.
+    """
+
+    goal_id: str
+    instruction: str
+    started_ns: int
+    deadline_ns: int
+    judged: bool
+    stage: str = "arming"
+    progress: float = math.nan
+    chunks: int = 0
+    policy_reason: str = ""
+    policy_detail: str = ""
+    inference_ms: list[float] = field(default_factory=list)
+    overhead_ms: list[float] = field(default_factory=list)
+    _success_since_ns: int | None = None
+    _was_running: bool = False
+    _armed_ns: int | None = None
+
+    def armed(self, now_ns: int) -> None:
+        """Gate and policy have taken the goal."""
+        self.stage = "waiting_for_chunk"
+        self._armed_ns = now_ns
+
+    def on_chunk(self, goal_id: str, accepted: bool, inference_ms: float, overhead_ms: float) -> None:
+        """A chunk's report; those of other goals are ignored."""
+        if goal_id != self.goal_id or not accepted:
+            return
+        self.chunks += 1
+        self.inference_ms.append(inference_ms)
+        self.overhead_ms.append(overhead_ms)
+        if self.stage == "waiting_for_chunk":
+            self.stage = "running"
+
+    def on_policy(self, goal_id: str, reason: str, detail: str) -> None:
+        """The policy's own complaint about this goal, the likely cause when chunks stop."""
+        if goal_id == self.goal_id:
+            self.policy_reason, self.policy_detail = reason, detail
+
+    def on_judge(self, success: bool, progress: float, now_ns: int) -> None:
+        """The judge's newest view."""
+        if not self.judged:
+            return
+        self.progress = progress
+        if not success:
+            self._success_since_ns = None
+        elif self._success_since_ns is None:
+            self._success_since_ns = now_ns
+
+    def on_safety(self, status: SafetyStatus) -> Ending | None:
+        """The gate's newest state: leaving RUNNING ends the run with the gate's reason."""
+        if status.mode is Mode.RUNNING and status.goal_id == self.goal_id:
+            self._was_running = True
+            return None
+        if not self._was_running and status.goal_id != self.goal_id:
+            return None  # the state from before this goal was armed
+        if status.goal_id != self.goal_id:
+            text = f"the gate is {status.mode.name} with goal {status.goal_id!r}: it forgot this one"
+            return Ending(Outcome.ABORTED, status.reason or "gate_lost", text)
+        if status.reason == Reason.CHUNK_STARVED and self.policy_reason in OBSERVATION_REASONS:
+            return Ending(Outcome.ABORTED, self.policy_reason, f"policy: {self.policy_detail}")
+        cause = f"{status.cause}: " if status.cause else ""
+        return Ending(Outcome.ABORTED, status.reason or "gate_lost", f"{cause}{status.detail or f'the gate is {status.mode.name}'}")
+
+    def on_time(self, now_ns: int) -> Ending | None:
+        """Success that lasted, or the deadline."""
+        if self._success_since_ns is not None:
+            self.stage = "settling"
+            if now_ns - self._success_since_ns >= SETTLE_S * NS:
+                return Ending(Outcome.SUCCEEDED, "", "the judge says it is done")
+        elif self.stage == "settling":
+            self.stage = "running"
+        if self._armed_ns is not None and not self._was_running and now_ns - self._armed_ns > GATE_ANSWER_S * NS:
+            return Ending(Outcome.ABORTED, "gate_lost", f"the gate took the goal but showed no running state for {GATE_ANSWER_S} s")
+        if now_ns >= self.deadline_ns:
+            return Ending(Outcome.DEADLINE, "deadline", f"not done after {(now_ns - self.started_ns) / NS:.1f} s")
+        return None
+
+    def elapsed_s(self, now_ns: int) -> float:
+        """Time since the goal was accepted [s]."""
+        return (now_ns - self.started_ns) / NS
+
+    @property
+    def inference_p50_ms(self) -> float:
+        """Median inference time of the accepted chunks; NaN before the first."""
+        return float(np.median(self.inference_ms)) if self.inference_ms else math.nan
+
+    @property
+    def overhead_p50_ms(self) -> float:
+        """Median time from exposure to first command, less inference; NaN before the first chunk."""
+        return float(np.median(self.overhead_ms)) if self.overhead_ms else math.nan

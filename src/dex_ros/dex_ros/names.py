@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every topic, service and action name once; all relative, so that a namespace moves the whole cell."""
+
+IMAGE = "camera/color/image_raw"
+CAMERA_INFO = "camera/color/camera_info"
+DEPTH = "camera/aligned_depth_to_color/image_raw"
+DEPTH_INFO = "camera/aligned_depth_to_color/camera_info"
+ACTION_CHUNK = "action_chunk"
+DECODED_CHUNK = "decoded_chunk"
+JOINT_COMMAND = "joint_command"
+COMMAND_REPORT = "command_report"
+CHUNK_REPORT = "chunk_report"
+SAFETY_STATE = "safety_state"
+POLICY_STATUS = "policy_status"
+HEARTBEATS = "heartbeats"
+TASK_STATE = "task_state"
+JOINT_STATES = "joint_states"
+ROBOT_DESCRIPTION = "robot_description"
+SCENE_MARKERS = "scene/markers"
+PLANNED_CHUNK = "planned_chunk"
+DIAGNOSTICS = "/diagnostics"
+
+GATE_STOP = "gate/stop"
+GATE_RESET = "gate/reset"
+GATE_SET_GOAL = "gate/set_goal"
+POLICY_SET_GOAL = "policy/set_goal"
+SIM_RESET = "sim/reset"
+RUN_TASK = "run_task"
+TASK_CANCEL = "task/cancel"
+
+
+def device_states(interface: str) -> str:
+    """``left_arm`` -> ``left/arm/joint_states``."""
+    side, kind = interface.split("_", 1)
+    return f"{side}/{kind}/joint_states"
+
+
+def device_trajectory(interface: str) -> str:
+    """``left_arm`` -> ``left/arm_controller/follow_joint_trajectory``."""
+    side, kind = interface.split("_", 1)
+    return f"{side}/{kind}_controller/follow_joint_trajectory"

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Subscriptions that a thread reads by itself, past the executor: a hot loop pays for a message only when it takes one."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+M = TypeVar("M")
+
+
+class _NeverExecuted(CallbackGroup):
+    """A group whose members no executor touches."""
+
+    def can_execute(self, entity: Any) -> bool:
+        return False
+
+    def beginning_execution(self, entity: Any) -> bool:
+        return False
+
+    def ending_execution(self, entity: Any) -> None:
+        return None
+
+
+class PolledSubscription(Generic[M]):
+    """A subscription without callback. ``take`` and ``wait`` belong to one thread.
+
+    Args:
+        node: owner; destroys it.
+        msg_type: message class.
+        topic: relative name.
+        qos: profile; with keep-last 1 ``take`` gives the newest message.
+        raw: give serialized bytes.
+    """
+
+    def __init__(self, node: Node, msg_type: type[M], topic: str, qos: QoSProfile, *, raw: bool = False) -> None:
+        self._node = node
+        self._subscription = node.create_subscription(
+            msg_type, topic, lambda _msg: None, qos, callback_group=_NeverExecuted(), raw=raw
+        )
+        self._wait_set: Any = None
+
+    @property
+    def topic(self) -> str:
+        """Full topic name."""
+        return self._subscription.topic_name
+
+    def publisher_count(self) -> int:
+        """How many publishers the graph shows for this topic."""
+        return self._node.count_publishers(self.topic)
+
+    def take(self) -> M | None:
+        """The next message in the queue, or None at once."""
+        handle = self._subscription.handle
+        with handle:
+            taken = handle.take_message(self._subscription.msg_type, self._subscription.raw)
+        return None if taken is None else taken[0]
+
+    def take_all(self) -> list[M]:
+        """Everything in the queue, oldest first."""
+        messages = []
+        while (message := self.take()) is not None:
+            messages.append(message)
+        return messages
+
+    def take_newest(self) -> M | None:
+        """The newest message in the queue; older ones are dropped."""
+        newest = None
+        while (message := self.take()) is not None:
+            newest = message
+        return newest
+
+    def wait(self, timeout_s: float) -> bool:
+        """Blocks until a message is there or the time is over; True when one is there."""
+        if self._wait_set is None:
+            context = self._node.context.handle
+            with context:
+                self._wait_set = _rclpy.WaitSet(1, 0, 0, 0, 0, 0, context)
+        handle = self._subscription.handle
+        with self._wait_set, handle:
+            self._wait_set.clear_entities()
+            self._wait_set.add_subscription(handle)
+            self._wait_set.wait(max(0, round(timeout_s * 1e9)))
+            return bool(self._wait_set.get_ready_entities("subscription"))
+
+    def destroy(self) -> None:
+        """Ends the subscription."""
+        self._node.destroy_subscription(self._subscription)

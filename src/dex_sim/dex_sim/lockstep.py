@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The cell in lockstep: simulated time only moves when asked, chunks are executed as the gate does, no ROS.
+
+One seed gives one episode, to the last bit, whatever the machine's load. Experts, learners and scores share
+:func:`run_episode`.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dex_core.config import CellConfig, load_cell
+from dex_core.images import crop_and_resize
+from dex_core.types import frozen_array
+from dex_sim.expert import DT_S, PUSH, STEPS, Expert, Measured
+from dex_sim.judge import Judgement
+from dex_sim.render import CellRenderer
+from dex_sim.world import World
+
+Array = NDArray[np.float64]
+
+CONTROL_HZ = 100.0
+BLEND_S = 0.25
+INTERFACES = ("left_arm", "right_arm", "left_hand", "right_hand")
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy may see of one instant, and, for teachers only, the truth.
+
+    Attributes:
+        image: (240, 320, 3) uint8 RGB as the camera node publishes it, or None when not asked for.
+        joints: interface -> measured joints in rad, hardware order.
+        instruction: the task in words.
+        time_s: simulated time.
+        cans_m: can -> (x, y) in m; a policy must not look.
+    """
+
+    image: NDArray[np.uint8] | None
+    joints: dict[str, Array]
+    instruction: str
+    time_s: float
+    cans_m: dict[str, Array]
+
+    @property
+    def arm_joints_rad(self) -> Array:
+        """(14,) left arm, right arm."""
+        return np.concatenate([self.joints["left_arm"], self.joints["right_arm"]])
+
+    @property
+    def hand_joints_rad(self) -> Array:
+        """(12,) left hand, right hand."""
+        return np.concatenate([self.joints["left_hand"], self.joints["right_hand"]])
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode ended.
+
+    Attributes:
+        seed: its seed.
+        success: the cans touched upright for long enough.
+        time_s: simulated time of success, or of the end.
+        judgement: the last verdict.
+        chunks: how many chunks were executed.
+        peak_joint_speed_rad_s: fastest arm joint seen.
+        hand_hits: pairs of bodies of different arms that touched.
+    """
+
+    seed: int
+    success: bool
+    time_s: float
+    judgement: Judgement
+    chunks: int
+    peak_joint_speed_rad_s: float
+    hand_hits: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Scheduled:
+    """A chunk and the simulated time of its observation."""
+
+    actions: Array
+    stamp_s: float
+
+    def at(self, time_s: float) -> Array:
+        """Joint targets (26,) for ``time_s``, linear between actions, the ends held."""
+        where = float(np.clip((time_s - self.stamp_s) / DT_S - 1.0, 0.0, len(self.actions) - 1.0))
+        low = min(int(where), len(self.actions) - 2)
+        return self.actions[low] + (where - low) * (self.actions[low + 1] - self.actions[low])
+
+
+class LockstepCell:
+    """A World with a renderer and the gate's way of executing chunks."""
+
+    def __init__(self, cell: CellConfig | None = None, *, render: bool = True) -> None:
+        self.cell = cell or load_cell("xarm_bimanual")
+        self.world = World(self.cell)
+        self._camera = next(iter(self.cell.cameras.values()))
+        self._renderer = CellRenderer(self.world.model, *self._camera.native_wh) if render else None
+        limits = [limit for name in INTERFACES for limit in self.cell.interface(name).limits]
+        self._lower = np.array([limit.lower_rad for limit in limits])
+        self._upper = np.array([limit.upper_rad for limit in limits])
+        self._step_rad = np.array([limit.velocity_rad_s for limit in limits]) / CONTROL_HZ
+        self._substeps = round(1.0 / (CONTROL_HZ * self.world.timestep_s))
+        self._splits = np.cumsum([len(self.cell.interface(name).names) for name in INTERFACES])
+        self._old: _Scheduled | None = None
+        self._new: _Scheduled | None = None
+        self._since_s = 0.0
+
+    def reset(self, seed: int, *, joint_noise_rad: float = 0.0) -> None:
+        """New episode; see World.reset."""
+        self.world.reset(seed, joint_noise_rad=joint_noise_rad)
+        self._old = self._new = None
+        self._command = self._measured()
+
+    def observe(self, instruction: str = "", *, image: bool = True) -> Observation:
+        """The instant as a policy gets it. Raises ValueError when a picture is asked of a cell without renderer."""
+        picture = None
+        if image:
+            if self._renderer is None:
+                raise ValueError("this LockstepCell was made with render=False and has no picture")
+            native = self._renderer.rgb(self.world.snapshot())
+            picture = crop_and_resize(native, self._camera.crop_xywh, self._camera.output_wh)
+        joints = {name: self.world.state(name).position_rad for name in INTERFACES}
+        cans = {name: pose[:2] for name, pose in self.world.object_poses().items()}
+        return Observation(picture, joints, instruction, self.world.time_s, cans)
+
+    def accept(self, chunk: ArrayLike, stamp_s: float) -> None:
+        """Schedules a chunk (64, 26) for an observation of ``stamp_s``; blends from the one before over 0.25 s."""
+        actions = frozen_array(chunk, (None, int(self._splits[-1])), "chunk")
+        if self._new is None:
+            self._command = self._measured()
+        self._old, self._new = self._new, _Scheduled(actions, stamp_s)
+        self._since_s = self.world.time_s
+
+    def advance(self, duration_s: float) -> None:
+        """Executes for so long at 100 Hz; without a chunk the joints hold."""
+        for _ in range(round(duration_s * CONTROL_HZ)):
+            self._send()
+            self.world.step(self._substeps)
+
+    def close(self) -> None:
+        """Frees the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _measured(self) -> Array:
+        return np.concatenate([self.world.state(name).position_rad for name in INTERFACES])
+
+    def _send(self) -> None:
+        if self._new is None:
+            return
+        now = self.world.time_s + 1.0 / CONTROL_HZ
+        wanted = self._new.at(now)
+        weight = min(1.0, (now - self._since_s) / BLEND_S)
+        if weight < 1.0:
+            before = self._command if self._old is None else self._old.at(now)
+            wanted = (1.0 - weight) * before + weight * wanted
+        wanted = np.clip(wanted, self._lower, self._upper)
+        self._command = self._command + np.clip(wanted - self._command, -self._step_rad, self._step_rad)
+        for name, part in zip(INTERFACES, np.split(self._command, self._splits[:-1])):
+            self.world.set_targets(name, part)
+
+
+PolicyFn = Callable[[Observation], ArrayLike]
+
+
+def expert_policy(cell: CellConfig, task: str = PUSH) -> PolicyFn:
+    """The expert as a policy: looks at the truth in the observation."""
+    expert = Expert(cell)
+    return lambda observation: expert.chunk(Measured(observation.joints, observation.cans_m), task)
+
+
+def run_episode(
+    policy: PolicyFn,
+    seed: int,
+    *,
+    lockstep: LockstepCell,
+    instruction: str = "",
+    image: bool = False,
+    replan_s: float = 0.8,
+    latency_s: float = 0.05,
+    time_limit_s: float = 20.0,
+    joint_noise_rad: float = 0.0,
+    hold_s: float = 0.2,
+    on_chunk: Callable[[Observation, Array], ArrayLike | None] | None = None,
+) -> EpisodeResult:
+    """Runs one episode of the push task to success or to the time limit.
+
+    Args:
+        policy: observation -> (64, 26) joint targets, action k for 0.05 s * (1 + k) after the observation.
+        seed: of the scene.
+        lockstep: the cell to run in; it is reset.
+        instruction: put into every observation.
+        image: render a picture for every observation.
+        replan_s: time between observations.
+        latency_s: the chunk takes effect so long after its observation.
+        time_limit_s: simulated time after which the episode is lost.
+        joint_noise_rad: start this far from home.
+        hold_s: success must last so long.
+        on_chunk: called with each observation and chunk; what it returns, if anything, is executed instead
+            (recorders return None, perturbations a changed chunk).
+    """
+    lockstep.reset(seed, joint_noise_rad=joint_noise_rad)
+    world, good_s, chunks, peak, hits = lockstep.world, 0.0, 0, 0.0, set()
+    while True:
+        observation = lockstep.observe(instruction, image=image)
+        chunk = np.asarray(policy(observation), dtype=float)
+        replaced = None if on_chunk is None else on_chunk(observation, chunk)
+        lockstep.advance(latency_s)
+        lockstep.accept(chunk if replaced is None else replaced, observation.time_s)
+        chunks += 1
+        end_s = observation.time_s + replan_s
+        while world.time_s < end_s - 1e-9:
+            lockstep.advance(min(0.05, end_s - world.time_s))
+            peak = max(peak, *(float(np.abs(world.state(f"{s}_arm").velocity_rad_s).max()) for s in ("left", "right")))
+            hits.update(crossed_pairs(world))
+            judgement = world.judge()
+            good_s = good_s + 0.05 if judgement.success else 0.0
+            if good_s >= hold_s or world.time_s >= time_limit_s:
+                return EpisodeResult(seed, good_s >= hold_s, world.time_s, judgement, chunks, peak, tuple(sorted(hits)))
+
+
+def crossed_pairs(world: World) -> list[tuple[str, str]]:
+    """Pairs of touching links that never should: of different sides, or of an arm or hand and the table."""
+    bad = []
+    for first, second in world.contacts():
+        sides = {name.split("_")[0] for name in (first, second) if not name.endswith("_can")}
+        if len(sides) == 2:
+            bad.append((first, second))
+    return bad
+
+
+__all__ = [
+    "DT_S", "INTERFACES", "STEPS", "EpisodeResult", "LockstepCell", "Observation", "PolicyFn", "expert_policy", "run_episode",
+]

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The MuJoCo model of a cell, built from the same description that ROS publishes: robots, table, cans, camera and lights."""
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+
+from dex_core.config import CameraConfig, CellConfig, TaskConfig
+from dex_description import camera_rotation, compose_cell_urdf, parse_urdf
+from dex_sim.bodies import (
+    BOX, CAPSULE, COLLISION_GROUP, CYLINDER, OBJECT_BIT, PEER_BIT, TABLE_BIT, VISUAL_GROUP, Servo, add_robot_tree,
+)
+
+OBJECTS = ("left_can", "right_can")
+CAMERA = "front"
+ROBOT_FRICTION = 0.35
+ARM_SERVOS = (
+    Servo(3000.0, 75.0, 0.40, 0.5), Servo(3000.0, 75.0, 0.40, 0.5), Servo(1800.0, 45.0, 0.25, 0.4), Servo(1800.0, 45.0, 0.25, 0.4),
+    Servo(700.0, 17.5, 0.10, 0.2), Servo(700.0, 17.5, 0.10, 0.2), Servo(500.0, 12.5, 0.08, 0.2),
+)
+HAND_SERVO = Servo(10.0, 0.25, 0.0025, 0.005)
+LABEL = "label"
+
+
+def build_model(cell: CellConfig, task: TaskConfig) -> mujoco.MjModel:
+    """Compiles the model of one cell with the task's objects. Time step 1 / sim.rate_hz, z = 0 is the table's top."""
+    spec = mujoco.MjSpec()
+    spec.modelname = cell.name
+    _set_options(spec, 1.0 / cell.sim.rate_hz)
+    _add_room(spec, task)
+    add_robot_tree(spec, parse_urdf(compose_cell_urdf(cell)), _servos(cell), ROBOT_FRICTION)
+    for name in OBJECTS:
+        _add_can(spec, name, task)
+    for camera in cell.cameras.values():
+        _add_camera(spec, CAMERA, camera)
+        break
+    return spec.compile()
+
+
+def _servos(cell: CellConfig) -> dict[str, Servo]:
+    servos: dict[str, Servo] = {}
+    for interface in cell.interfaces.values():
+        kinds = ARM_SERVOS if interface.robot.kind == "arm" else (HAND_SERVO,) * len(interface.names)
+        if len(kinds) != len(interface.names):
+            raise ValueError(f"{interface.robot.name} has {len(interface.names)} joints; servos are known for {len(kinds)}")
+        servos.update(zip(interface.names, kinds))
+    return servos
+
+
+def _set_options(spec: mujoco.MjSpec, timestep_s: float) -> None:
+    spec.compiler.degree = False
+    spec.compiler.balanceinertia = True
+    spec.option.timestep = timestep_s
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 3.0
+    spec.option.iterations = 30
+    spec.option.ls_iterations = 15
+    spec.visual.quality.shadowsize = 0
+    spec.visual.quality.offsamples = 0
+    spec.visual.quality.numslices = 12
+    spec.visual.quality.numstacks = 6
+    spec.visual.global_.offwidth = 960
+    spec.visual.global_.offheight = 540
+    spec.visual.headlight.ambient = (0.35, 0.35, 0.35)
+    spec.visual.headlight.diffuse = (0.25, 0.25, 0.25)
+    spec.visual.headlight.specular = (0.0, 0.0, 0.0)
+    spec.visual.map.znear = 0.02
+    spec.visual.map.zfar = 10.0
+
+
+def _add_room(spec: mujoco.MjSpec, task: TaskConfig) -> None:
+    world = spec.worldbody
+    world.add_geom(
+        name="table_top", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(1.0, 1.0, 0.1), group=COLLISION_GROUP, contype=TABLE_BIT,
+        conaffinity=0, friction=(task.can_friction, 0.005, 0.0001),
+    )
+    plain = {"contype": 0, "conaffinity": 0, "group": VISUAL_GROUP}
+    world.add_geom(name="floor", type=BOX, size=(4.0, 4.0, 0.05), pos=(0.0, 0.0, -0.85), rgba=(0.45, 0.47, 0.50, 1.0), **plain)
+    world.add_geom(name="wall", type=BOX, size=(0.05, 4.0, 2.0), pos=(-1.3, 0.0, 0.6), rgba=(0.80, 0.82, 0.84, 1.0), **plain)
+    for name, position in (("key", (1.0, 0.8, 1.8)), ("fill", (0.6, -1.0, 1.6))):
+        world.add_light(
+            name=name, pos=position, dir=tuple(np.subtract((0.35, 0.0, 0.0), position)), castshadow=False,
+            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, diffuse=(0.4, 0.4, 0.4), ambient=(0.0, 0.0, 0.0), specular=(0.15, 0.15, 0.15),
+        )
+
+
+def _add_can(spec: mujoco.MjSpec, name: str, task: TaskConfig) -> None:
+    radius, half = task.can_radius_m, 0.5 * task.can_height_m
+    body = spec.worldbody.add_body(name=name, pos=(0.4, 0.2 if name == "left_can" else -0.2, half))
+    body.add_freejoint(name=name)
+    body.add_geom(
+        name=name, type=CYLINDER, size=(radius, half, 0.0), mass=task.can_mass_kg, group=COLLISION_GROUP, contype=OBJECT_BIT,
+        conaffinity=TABLE_BIT, friction=(task.can_friction, 0.005, 0.0001),
+    )
+    body.add_geom(  # two upright cylinders meet along a line, which only capsules do well
+        name=f"{name}_side", type=CAPSULE, size=(radius, half - radius, 0.0), mass=0.0, group=COLLISION_GROUP, contype=PEER_BIT,
+        conaffinity=PEER_BIT, friction=(task.can_friction, 0.005, 0.0001),
+    )
+    plain = {"type": CYLINDER, "contype": 0, "conaffinity": 0, "group": VISUAL_GROUP, "mass": 0.0}
+    body.add_geom(name=f"{name}_{LABEL}", size=(radius, half - 0.004, 0.0), rgba=(0.80, 0.10, 0.08, 1.0), **plain)
+    body.add_geom(name=f"{name}_band", size=(radius + 0.0004, 0.013, 0.0), pos=(0.0, 0.0, 0.006), rgba=(0.95, 0.93, 0.85, 1.0), **plain)
+    for end in (-1.0, 1.0):
+        body.add_geom(size=(radius + 0.0006, 0.003, 0.0), pos=(0.0, 0.0, end * (half - 0.003)), rgba=(0.75, 0.76, 0.78, 1.0), **plain)
+    body.add_geom(size=(radius - 0.003, 0.0005, 0.0), pos=(0.0, 0.0, half), rgba=(0.62, 0.63, 0.65, 1.0), **plain)
+
+
+def _add_camera(spec: mujoco.MjSpec, name: str, camera: CameraConfig) -> None:
+    forward, left, up = camera_rotation(camera).T
+    rotation = np.stack([-left, up, -forward], axis=1)  # MuJoCo: x right, y up, looks along -z
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, rotation.ravel())
+    spec.worldbody.add_camera(name=name, pos=camera.position_m, quat=quat, fovy=np.degrees(camera.fovy_rad))

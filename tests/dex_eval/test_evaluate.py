@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recording replays through the same code: the same model reproduces itself, and every fault of a bag is named (F34)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dex_bringup.cli import main
+from dex_core.config import CellConfig
+from dex_eval.bag import BagError, find_mcap
+from dex_eval.evaluate import evaluate
+from dex_eval.plots import run_picture
+from dex_eval.testing import START_NS, fixture_cell, write_episode
+from dex_ros import names
+
+
+def test_the_recorded_model_reproduces_its_chunks(recording: Path) -> None:
+    result = evaluate(recording).result
+    assert result["same_model"] and result["replayed"] == result["instants"] == 5
+    assert result["largest_difference_from_recorded_rad"] < 1e-6
+    assert not result["refused"]
+
+
+def test_errors_are_those_of_the_ramp(recording: Path, small_cell: CellConfig) -> None:
+    """The fixture ramps arms by 0.1 rad over 64 steps while the robot stood still: 16 steps are executed per chunk."""
+    result = evaluate(recording).result
+    steps = np.arange(16) * 0.1 / 63
+    for joint in small_cell.interfaces["left_arm"].names:
+        found = result["joint_error"][joint]["commanded"]
+        assert found["mean_rad"] == pytest.approx(steps.mean(), rel=0.15) and found["max_rad"] == pytest.approx(steps.max(), rel=0.15)
+    assert result["mean_error_rad"]["hand_measured"] < 1e-3
+
+
+def test_latency_seams_and_task_are_reported(recording: Path) -> None:
+    result = evaluate(recording).result
+    assert result["latency_ms"]["overhead"]["p50"] == pytest.approx(30.0)
+    assert result["latency_ms"]["observed_to_first_command"]["p50"] == pytest.approx(50.0)
+    assert result["seams"]["recorded"]["position_jump_rad"]["max"] == pytest.approx(0.01)
+    assert result["seams"]["predicted"]["position_jump_rad"]["count"] == 4
+    assert result["task"] == {"success": True, "progress": 1.0}
+    json.dumps(result)
+
+
+def test_another_bundle_can_be_scored(recording: Path, small_cell: CellConfig, tmp_path: Path) -> None:
+    steeper = fixture_cell(small_cell, tmp_path, ramp_rad=0.2)
+    result = evaluate(recording, cell=dataclasses.replace(small_cell, policy=steeper.policy)).result
+    assert not result["same_model"] and result["largest_difference_from_recorded_rad"] == pytest.approx(0.1, rel=0.01)
+
+
+def test_limits_of_predicted_chunks_are_counted(recording: Path, small_cell: CellConfig, tmp_path: Path) -> None:
+    wild = fixture_cell(small_cell, tmp_path, ramp_rad=20.0)
+    hits = evaluate(recording, cell=dataclasses.replace(small_cell, policy=wild.policy)).result
+    assert hits["limit_hits"]["predicted"]["position"] or hits["refused"]
+
+
+def test_pictures_alone_can_be_evaluated(small_cell: CellConfig, tmp_path: Path) -> None:
+    bag = write_episode(tmp_path / "bag", small_cell, edit=lambda topic, _ns, message: None if topic in (names.ACTION_CHUNK, names.POLICY_STATUS) else message)
+    with pytest.raises(BagError, match="--instruction"):
+        evaluate(bag)
+    assert evaluate(bag, instruction="push the two cans").result["replayed"] == 5
+
+
+def test_missing_topic(small_cell: CellConfig, tmp_path: Path) -> None:
+    bag = write_episode(tmp_path / "bag", small_cell, edit=lambda topic, _ns, message: None if topic == names.device_states("left_hand") else message)
+    with pytest.raises(BagError, match="left/hand/joint_states") as caught:
+        evaluate(bag)
+    assert caught.value.code == "topic_missing"
+
+
+def test_stamps_that_run_backwards(small_cell: CellConfig, tmp_path: Path) -> None:
+    def edit(topic: str, at_ns: int, message: object) -> object:
+        if topic == names.IMAGE and at_ns == START_NS + 2_000_000_000:
+            message.header.stamp.sec -= 5  # type: ignore[attr-defined]
+        return message
+
+    with pytest.raises(BagError, match="run backwards by 4.95") as caught:
+        evaluate(write_episode(tmp_path / "bag", small_cell, edit=edit))
+    assert caught.value.code == "stamps_not_monotonic"
+
+
+def test_cut_recording_only_when_asked(small_cell: CellConfig, tmp_path: Path) -> None:
+    path = find_mcap(write_episode(tmp_path / "bag", small_cell))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(BagError, match="--partial") as caught:
+        evaluate(path)
+    assert caught.value.code == "bag_truncated"
+    result = evaluate(path, partial=True).result
+    assert result["partial"] and 0 < result["replayed"] < 5
+
+
+def test_faster_than_real_time(recording: Path) -> None:
+    assert evaluate(recording).result["speed_without_loading"] > 2.0
+
+
+def test_picture_of_a_run(recording: Path, tmp_path: Path) -> None:
+    evaluation = evaluate(recording)
+    run_picture(evaluation.episode, tmp_path / "run.png", evaluation.predictions)
+    assert (tmp_path / "run.png").read_bytes()[:4] == b"\x89PNG" and (tmp_path / "run.png").stat().st_size > 20_000
+
+
+def test_command_line(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", str(recording), "--json", "--out", str(tmp_path / "report")]) == 0
+    assert json.loads(capsys.readouterr().out)["replayed"] == 5
+    assert json.loads((tmp_path / "report" / "eval.json").read_text())["replayed"] == 5
+    assert main(["eval", str(tmp_path)]) == 1
+    assert "no .mcap file" in capsys.readouterr().err

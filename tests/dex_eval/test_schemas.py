@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Definitions carry everything that a type uses, once."""
+
+from __future__ import annotations
+
+import pytest
+from dex_core.config import load_cell
+from dex_eval.schemas import SchemaError, ros2msg, type_hash
+from dex_eval.topics import topics_of
+from mcap_ros2._dynamic import generate_dynamic
+
+
+@pytest.mark.parametrize("type_name", sorted({topic.type_name for topic in topics_of(load_cell("xarm_bimanual"))}))
+def test_every_recorded_type_has_a_whole_definition(type_name: str) -> None:
+    assert generate_dynamic(type_name, ros2msg(type_name))
+    assert type_hash(type_name).startswith("RIHS01_")
+
+
+def test_dependencies_come_once() -> None:
+    text = ros2msg("dex_msgs/msg/ActionChunk")
+    assert text.count("MSG: builtin_interfaces/Time") == 1 and text.count("MSG: dex_msgs/ActionSlice") == 1
+
+
+def test_unknown_type_says_where_it_was_searched() -> None:
+    with pytest.raises(SchemaError, match="share/"):
+        ros2msg("dex_msgs/msg/Nothing")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from dex_policy.bundle_cli import main
+
+
+def test_verify_prints_every_check_with_a_tick(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(models / "push_cans"), str(models / "xl_vla_latent")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("✓") == 34 and "✗" not in out and out.count("verified, hash") == 2
+
+
+def test_refusal_names_code_and_file_and_exit_code(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "xl_vla_latent"
+    shutil.copytree(models / "xl_vla_latent", folder)
+    (folder / "LICENSE").write_text("something else")
+    assert main(["verify", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "REFUSED [hash_mismatch]" in out and "LICENSE" in out and "·" in out
+    assert main(["verify", "--json", str(folder)]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["ok"] is False and data["bundles"][0]["code"] == "hash_mismatch"
+
+
+def test_info(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(models / "push_cans")]) == 0
+    out = capsys.readouterr().out
+    assert "chunk_policy" in out and "64 steps of 0.05 s" in out and "Return to the rest pose" in out
+    assert main(["info", "--json", str(models / "push_cans")]) == 0
+    assert json.loads(capsys.readouterr().out)["manifest"]["name"] == "push_cans"
+
+
+def test_no_such_bundle(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "no_such_bundle"]) == 2
+    assert "not found" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from dex_msgs.msg import PolicyStatus
+from dex_msgs.srv import SetGoal
+from dex_policy.policy_node import PolicyNode
+from dex_ros.convert import chunk_from_msg
+from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED
+from dex_ros.testing import wait_for
+
+from dex_core.config import CellConfig
+from dex_ros import names
+
+pytestmark = pytest.mark.ros
+INSTRUCTION = "Push the two tomato cans together"
+
+
+def ask(fakes: Any, goal_id: str, active: bool = True, instruction: str = INSTRUCTION) -> SetGoal.Response:
+    client = fakes.create_client(SetGoal, names.POLICY_SET_GOAL)
+    assert client.wait_for_service(5.0)
+    future = client.call_async(SetGoal.Request(goal_id=goal_id, instruction=instruction, active=active))
+    wait_for(future.done, "policy/set_goal")
+    fakes.destroy_client(client)
+    return future.result()
+
+
+def last_status(fakes: Any, predicate: Callable[[PolicyStatus], bool], what: str) -> PolicyStatus:
+    return wait_for(lambda: next((s for s in reversed(fakes.statuses) if predicate(s)), None), what)
+
+
+def test_a_goal_makes_chunks_with_the_stamp_of_their_picture(bench: Any, cell: CellConfig) -> None:
+    with bench(PolicyNode, serve_policy=False) as (node, fakes):
+        assert node.state_id == ACTIVE
+        last_status(fakes, lambda s: s.state == PolicyStatus.READY, "READY")
+        assert not fakes.chunks, "nothing is published without a goal"
+        assert ask(fakes, "g1").accepted
+        wait_for(lambda: len(fakes.chunks) >= 3, "three chunks", 10.0)
+        chunks = [chunk_from_msg(m) for m in fakes.chunks]
+        assert [c.sequence for c in chunks[:3]] == [1, 2, 3] and {c.goal_id for c in chunks} == {"g1"}
+        stages = ("observed", "observation_ready", "inference_started", "inferred", "published")
+        stamps = [chunks[0].timing_ns[s] for s in stages]
+        assert stamps == sorted(stamps) and stamps[0] == chunks[0].stamp_ns
+        assert {s.interface for s in chunks[0].slices} == set(cell.interfaces)
+        status = last_status(fakes, lambda s: s.state == PolicyStatus.RUNNING and s.chunks > 0, "RUNNING")
+        assert status.goal_id == "g1" and status.provider == "cpu" and len(status.bundle_hash) == 64 and status.inference_p50_ms > 0
+
+
+def test_one_goal_at_a_time(bench: Any) -> None:
+    with bench(PolicyNode, serve_policy=False) as (_, fakes):
+        assert ask(fakes, "g1").accepted and ask(fakes, "g1").accepted
+        second = ask(fakes, "g2")
+        assert not second.accepted and second.reason == "busy" and "g1" in second.detail
+        assert ask(fakes, "g2", active=False).reason == "wrong_goal"
+        assert ask(fakes, "g1", active=False).accepted and ask(fakes, "g2").accepted
+        assert ask(fakes, "", active=False).accepted
+        assert ask(fakes, "").reason == "wrong_goal"
+
+
+@pytest.mark.parametrize(
+    ("instruction", "reason"), [("make coffee", "instruction_unknown"), ("", "instruction_invalid"), ("push " * 99, "instruction_invalid")]
+)
+def test_unknown_instructions_are_refused_with_the_known_ones(bench: Any, instruction: str, reason: str) -> None:
+    with bench(PolicyNode, serve_policy=False) as (_, fakes):
+        reply = ask(fakes, "g1", instruction=instruction)
+        assert not reply.accepted and reply.reason == reason
+        if reason == "instruction_unknown":
+            assert INSTRUCTION in reply.detail
+        last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED and s.reason == reason, "REFUSED")
+
+
+def _stale(fakes: Any) -> None:
+    fakes.picture_age_s = 1.0
+
+
+def _unplugged(fakes: Any) -> None:
+    fakes.send_pictures = False
+
+
+def _black(fakes: Any) -> None:
+    fakes.picture_lives, fakes.picture = False, np.zeros_like(fakes.picture)
+
+
+def _small(fakes: Any) -> None:
+    fakes.picture = np.ascontiguousarray(fakes.picture[::2, ::2])
+
+
+def _no_joints(fakes: Any) -> None:
+    fakes.send_joints = False
+
+
+def _nan(fakes: Any) -> None:
+    fakes.joint_value = float("nan")
+
+
+def _far(fakes: Any) -> None:
+    fakes.joint_value = 9.0
+
+
+def _frozen(fakes: Any) -> None:
+    fakes.picture_lives, fakes.joint_value = False, 0.1
+
+
+@pytest.mark.parametrize(
+    ("fault", "reasons"),
+    [
+        (_stale, {"camera_lost"}),
+        (_unplugged, {"camera_lost"}),
+        (_black, {"image_blank"}),
+        (_small, {"image_shape"}),
+        (_no_joints, {"state_stale"}),
+        (_nan, {"non_finite", "state_stale"}),
+        (_far, {"joint_limits"}),
+        (_frozen, {"camera_frozen"}),
+    ],
+)
+def test_bad_observations_make_no_chunk_and_it_recovers_by_itself(bench: Any, fault: Callable[[Any], None], reasons: set[str]) -> None:
+    with bench(PolicyNode, serve_policy=False) as (_, fakes):
+        good = dict(picture=fakes.picture.copy(), picture_age_s=0.0, send_pictures=True, send_joints=True, joint_value=None, picture_lives=True)
+        assert ask(fakes, "g1").accepted
+        wait_for(lambda: len(fakes.chunks) >= 1, "first chunk", 10.0)
+        fault(fakes)
+        fakes.statuses.clear()
+        last_status(fakes, lambda s: s.reason in reasons, f"a status with {reasons}")
+        wait_for(lambda: any(fakes.complaints(r) for r in reasons), "diagnostics")
+        count = len(fakes.chunks)
+        status = last_status(fakes, lambda s: s.reason in reasons, "status")
+        assert status.observations_refused >= 1 and len(fakes.chunks) <= count + 1
+        for key, value in good.items():
+            setattr(fakes, key, value)
+        count = len(fakes.chunks)
+        wait_for(lambda: len(fakes.chunks) >= count + 3, "chunks after the fault", 10.0)
+
+
+def test_goal_while_inactive_and_deactivate_in_mid_goal(bench: Any) -> None:
+    with bench(PolicyNode, start=False, serve_policy=False) as (node, fakes):
+        assert ask(fakes, "g1").reason == "policy_lost"
+        node.trigger_configure()
+        assert node.state_id == INACTIVE and ask(fakes, "g1").reason == "policy_lost"
+        node.trigger_activate()
+        assert ask(fakes, "g1").accepted
+        wait_for(lambda: len(fakes.chunks) >= 1, "first chunk", 10.0)
+        node.trigger_deactivate()
+        count = len(fakes.chunks)
+        fakes.statuses.clear()
+        node.trigger_activate()
+        last_status(fakes, lambda s: s.state == PolicyStatus.READY, "READY")
+        assert len(fakes.chunks) <= count + 1, "the old goal does not come back"
+        assert ask(fakes, "g2").accepted
+        wait_for(lambda: any(c.goal_id == "g2" for c in fakes.chunks), "chunks of the new goal", 10.0)
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert node.state_id == UNCONFIGURED
+
+
+def test_corrupted_bundle_fails_configure_with_file_and_reason(bench: Any, cell: CellConfig, models: Path, tmp_path: Path) -> None:
+    for name in ("push_cans", "xl_vla_latent"):
+        shutil.copytree(models / name, tmp_path / name)
+    graph = tmp_path / "push_cans/graphs/policy.onnx"
+    blob = bytearray(graph.read_bytes())
+    blob[len(blob) // 2] ^= 1
+    graph.write_bytes(bytes(blob))
+    broken = replace(cell, policy=replace(cell.policy, bundle=str(tmp_path / "push_cans"), latent_bundle=str(tmp_path / "xl_vla_latent")))
+    with bench(PolicyNode, broken, serve_policy=False) as (node, fakes):
+        assert node.state_id == UNCONFIGURED
+        status = last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED, "REFUSED")
+        assert status.reason == "hash_mismatch" and "policy.onnx" in status.detail
+        wait_for(lambda: fakes.complaints("hash_mismatch"), "diagnostics")

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import math
+
+import pytest
+from dex_core.errors import DexError
+from dex_policy.task import Outcome, TaskRun, checked_deadline_s, is_judged, watched_nodes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dex_core.config import load_cell, load_task
+from dex_core.safety import Mode, SafetyStatus
+
+NS = 1_000_000_000
+
+
+def make(judged: bool = True) -> TaskRun:
+    run = TaskRun("g", "push", 0, 10 * NS, judged)
+    run.armed(0)
+    return run
+
+
+def running() -> TaskRun:
+    run = make()
+    assert run.on_safety(SafetyStatus(Mode.RUNNING, goal_id="g")) is None
+    return run
+
+
+@given(st.floats())
+def test_deadline_is_finite_and_bounded(value: float) -> None:
+    try:
+        seconds = checked_deadline_s(value, 40.0)
+    except DexError as error:
+        assert error.code == "deadline_invalid" and not 0.0 <= value <= 3600.0
+    else:
+        assert 0.0 < seconds <= 3600.0
+
+
+def test_success_must_last() -> None:
+    run = running()
+    run.on_judge(True, 1.0, NS)
+    assert run.on_time(NS + NS // 10) is None and run.stage == "settling"
+    run.on_judge(False, 0.9, NS + NS // 5)
+    assert run.on_time(NS + NS // 2) is None and run.stage == "running"
+    run.on_judge(True, 1.0, 2 * NS)
+    ending = run.on_time(2 * NS + NS // 2)
+    assert ending is not None and ending.outcome is Outcome.SUCCEEDED
+
+
+def test_success_counts_only_where_judged() -> None:
+    run = make(judged=False)
+    run.on_safety(SafetyStatus(Mode.RUNNING, goal_id="g"))
+    run.on_judge(True, 1.0, 0)
+    assert run.on_time(5 * NS) is None and math.isnan(run.progress)
+    ending = run.on_time(10 * NS)
+    assert ending is not None and ending.outcome is Outcome.DEADLINE
+
+
+def test_the_state_before_arming_is_no_reason_to_stop() -> None:
+    run = make()
+    assert run.on_safety(SafetyStatus()) is None
+    assert run.on_safety(SafetyStatus(Mode.HOLDING, goal_id="old", reason="goal_ended")) is None
+    assert run.on_safety(SafetyStatus(Mode.RUNNING, goal_id="g")) is None
+
+
+def test_gate_that_never_runs_the_goal() -> None:
+    run = make()
+    assert run.on_time(NS // 2) is None
+    ending = run.on_time(2 * NS)
+    assert ending is not None and ending.reason == "gate_lost"
+
+
+@pytest.mark.parametrize("mode", [Mode.HOLDING, Mode.STOPPED, Mode.FAULT])
+def test_leaving_running_carries_the_gates_reason(mode: Mode) -> None:
+    ending = running().on_safety(SafetyStatus(mode, True, "g", "driver_lost", "left_arm", "left_arm is silent"))
+    assert ending is not None and ending == (Outcome.ABORTED, "driver_lost", "left_arm: left_arm is silent")
+
+
+def test_starved_because_the_policy_sees_nothing() -> None:
+    run = running()
+    run.on_policy("g", "camera_lost", "no picture for 1 s")
+    ending = run.on_safety(SafetyStatus(Mode.HOLDING, True, "g", "chunk_starved", "policy", "no chunk"))
+    assert ending is not None and ending.reason == "camera_lost" and "no picture" in ending.detail
+    run = running()
+    run.on_policy("other", "camera_lost", "x")
+    ending = run.on_safety(SafetyStatus(Mode.HOLDING, True, "g", "chunk_starved", "policy", "no chunk"))
+    assert ending is not None and ending.reason == "chunk_starved"
+
+
+def test_chunks_of_this_goal_are_counted() -> None:
+    run = running()
+    run.on_chunk("other", True, 1.0, 1.0)
+    run.on_chunk("g", False, 1.0, 1.0)
+    assert run.chunks == 0 and math.isnan(run.inference_p50_ms)
+    for k in (1.0, 5.0, 3.0):
+        run.on_chunk("g", True, k, 2 * k)
+    assert (run.chunks, run.stage, run.inference_p50_ms, run.overhead_p50_ms) == (3, "running", 3.0, 6.0)
+
+
+def test_which_instructions_are_judged() -> None:
+    task = load_task("push_cans")
+    assert all(is_judged(text, task) for text in (task.instruction, *task.paraphrases))
+    assert not is_judged("Return to the rest pose", task)
+
+
+def test_everyone_needed_is_watched() -> None:
+    nodes = [w.node for w in watched_nodes(load_cell("xarm_bimanual"))]
+    assert nodes[0] == "gate" and {"policy", "camera", "left_hand_decoder", "right_hand_decoder", "left_arm", "right_hand"} <= set(nodes)
