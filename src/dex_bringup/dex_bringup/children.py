@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from dex_core.clock import Priority
 from dex_core.errors import ConfigError
 
 from dex_bringup.process import ProcessDescription
 
 _PR_SET_PDEATHSIG = 1
-PREFERRED_PRIORITY = 2  # below every control loop, above whatever else the machine does
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -32,7 +32,7 @@ def _before_exec(nice: int, realtime: bool) -> None:
         with open("/proc/self/autogroup", "w", encoding="ascii") as group:  # a session of its own is a scheduling group of its own
             group.write(str(nice))
         if realtime:  # all threads alike: a thread that waits for the machine may hold the interpreter's lock that a loop needs
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PREFERRED_PRIORITY))
+            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(Priority.CONTROL_PROCESS))
     except OSError:
         return  # not allowed, or a kernel without autogroups: as good as it gets
 

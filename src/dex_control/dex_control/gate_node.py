@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from dex_core.clock import SteadyClock, Ticker, set_realtime_priority
+from dex_core.clock import Priority, SteadyClock, Ticker, set_realtime_priority
 from dex_core.errors import DexError
 from dex_core.safety import Beat, Mode, ProcessBook, SafetyStatus, machine_id
 from dex_ros.convert import chunk_from_msg, fill_doubles, joint_state_from_msg, time_to_msg, timing_from_msg, timing_to_msg
@@ -29,7 +29,6 @@ from dex_msgs.msg import ActionChunk, ChunkReport, CommandReport, Heartbeat, Joi
 from dex_msgs.srv import SetGoal
 from dex_ros import names, qos
 
-REALTIME_PRIORITY = 80
 REPORT_EVERY = 10
 GRAPH_EVERY = 25
 COLLECT_EVERY = 500
@@ -100,7 +99,7 @@ class GateNode(DexNode):
 
     def _run(self) -> None:
         """The control thread: absolute ticks, everything of one tick in one go."""
-        realtime = set_realtime_priority(REALTIME_PRIORITY)
+        realtime = set_realtime_priority(Priority.GATE)
         self.get_logger().info(f"control thread at {self._gate.config.rate_hz:g} Hz, {'SCHED_FIFO' if realtime else 'normal priority'}")
         self._publish_status(self._gate.status)
         gc.collect()

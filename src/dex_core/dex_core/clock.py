@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from enum import IntEnum
 from typing import Protocol
 
 NS = 1_000_000_000
@@ -82,6 +83,25 @@ class Ticker:
         self.missed += skipped
         self._next_ns = tick_ns + (skipped + 1) * self.period_ns
         return tick_ns
+
+
+class Priority(IntEnum):
+    """The one ladder of real-time priorities of a cell's threads; asked for, and used where the machine allows it.
+
+    A thread that holds the interpreter's lock makes the fast thread of its process wait, so the other threads of a control
+    process stand above everything outside the control processes.
+    """
+
+    GATE = 80
+    """The gate's loop."""
+    DRIVER = 30
+    """The command loops of arms and hands."""
+    SIMULATED_DEVICE = 20
+    """What plays a device: it must answer as promptly as the device would."""
+    CONTROL_PROCESS = 10
+    """Every other thread of gate, drivers and simulation, and all heartbeats: a busy machine must not look like a dead node."""
+    PICTURE_TO_ACTION = 9
+    """Camera, policy, decoders: between a picture and its first command every millisecond counts."""
 
 
 def set_realtime_priority(priority: int) -> bool:

@@ -11,6 +11,7 @@ import traceback
 from dataclasses import replace
 
 import numpy as np
+from dex_core.clock import Priority
 from dex_core.decode import FingertipSolver, SliceDecoder
 from dex_core.errors import DexError, JointNameError
 from dex_core.kinematics import HandKinematics
@@ -33,7 +34,7 @@ WAIT_S = 0.1
 class DecoderNode(DexNode):
     """``action_chunk`` -> ``decoded_chunk`` for the hand named by the parameter ``interface``."""
 
-    realtime_priority = 1  # between picture and first command every millisecond counts; below every control loop
+    realtime_priority = Priority.PICTURE_TO_ACTION
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("decoder", **kwargs)

@@ -9,7 +9,7 @@ import time
 
 import cv2
 import numpy as np
-from dex_core.clock import NS
+from dex_core.clock import NS, Priority
 from dex_core.config import CameraConfig
 from dex_core.devices.camera import Frame, Intrinsics
 from dex_core.errors import ConfigError
@@ -58,7 +58,7 @@ def static_transforms(config: CameraConfig) -> TFMessage:
 class CameraNode(DexNode):
     """The camera of a cell. Parameter ``interface`` names it; empty takes the only one."""
 
-    realtime_priority = 1  # between picture and first command every millisecond counts; below every control loop
+    realtime_priority = Priority.PICTURE_TO_ACTION
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("camera", **kwargs)

@@ -9,6 +9,7 @@ import time
 import traceback
 
 import numpy as np
+from dex_core.clock import Priority
 from dex_core.errors import DexError
 from dex_core.policy import Observation, ObservationRefused, StateHistory, load_policy
 from dex_ros.convert import chunk_to_msg, image_from_msg, joint_state_from_msg, time_from_msg, time_to_msg
@@ -29,7 +30,7 @@ POLL_S = 0.015
 class PolicyNode(DexNode):
     """Publishes ``action_chunk`` and ``policy_status``; serves ``policy/set_goal``."""
 
-    realtime_priority = 1  # between picture and first command every millisecond counts; below every control loop
+    realtime_priority = Priority.PICTURE_TO_ACTION
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("policy", **kwargs)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dex_core.clock import NS, set_realtime_priority
+from dex_core.clock import NS, Priority, set_realtime_priority
 from dex_core.config import Interface
 from dex_core.devices.follower import CommandFollower, CommandMode
 from dex_core.devices.limited import Limited
@@ -29,8 +29,6 @@ from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import ACTIVE, INACTIVE, DexNode, spin_main
 from dex_ros.polling import PolledSubscription
 
-REALTIME_PRIORITY = 30
-PROCESS_PRIORITY = 10
 """Of every other thread: one of them may hold the interpreter's lock when the control thread needs it, and must not wait for the machine then."""
 PUBLISHER_CHECK_S = 0.2
 BACKOFF_S = (1.0, 10.0)
@@ -163,7 +161,7 @@ class DeviceNode(DexNode):
     # --- control thread: the only one that commands and reads ------------------------------------------------------
 
     def _control(self) -> None:
-        set_realtime_priority(REALTIME_PRIORITY)
+        set_realtime_priority(Priority.DRIVER)
         runtime = self._runtime()
         next_ns = time.monotonic_ns()
         check_ns = 0
@@ -276,5 +274,5 @@ class DeviceNode(DexNode):
 
 def main(kind: str, argv: Sequence[str] | None = None) -> int:
     """Entry of ``arm_node`` and ``hand_node``. Threads made later inherit the priority, those of the middleware and the SDK too."""
-    set_realtime_priority(PROCESS_PRIORITY)
+    set_realtime_priority(Priority.CONTROL_PROCESS)
     return spin_main(lambda: DeviceNode(kind), argv)

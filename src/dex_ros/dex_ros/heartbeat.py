@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dex_core.clock import Ticker, set_realtime_priority
+from dex_core.clock import Priority, Ticker, set_realtime_priority
 from dex_core.safety import machine_id
 from dex_msgs.msg import Heartbeat
 from rclpy.exceptions import InvalidHandle
@@ -47,7 +47,7 @@ class HeartbeatThread:
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        set_realtime_priority(10)  # a busy machine must not look like a dead node
+        set_realtime_priority(Priority.CONTROL_PROCESS)
         ticker = Ticker(self._rate_hz)
         message = Heartbeat(node=self._node.get_name(), pid=os.getpid(), machine=machine_id())
         while not self._stop.is_set():

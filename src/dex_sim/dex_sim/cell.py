@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dex_core.clock import NS, set_realtime_priority
+from dex_core.clock import NS, Priority, set_realtime_priority
 from dex_core.config import CellConfig
 from dex_core.errors import ConfigError, DexError
 from dex_sim.inspire_modbus import InspireBus
@@ -21,7 +21,6 @@ from dex_sim.xarm_controller_loop import SocketLoop
 BATCH_STEPS = 2
 CATCH_UP_S = 0.10
 """A backlog longer than this is dropped, so that an overloaded machine makes time slow instead of the load worse."""
-REALTIME_PRIORITY = 10
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class SimCell:
         return Pace(self._steps, self._dropped, self._late_max_ns / NS, self._steps * self.world.timestep_s / elapsed_s)
 
     def _run(self) -> None:
-        set_realtime_priority(REALTIME_PRIORITY)
+        set_realtime_priority(Priority.CONTROL_PROCESS)
         period_ns = round(self.world.timestep_s * NS)
         next_ns = time.monotonic_ns()
         try:

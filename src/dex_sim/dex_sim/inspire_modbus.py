@@ -13,14 +13,13 @@ from pymodbus.server import ModbusTcpServer
 from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 
-from dex_core.clock import set_realtime_priority
+from dex_core.clock import Priority, set_realtime_priority
 from dex_core.errors import ConfigError, DeadlineError, DeviceError
 from dex_sim.inspire_modbus_hand import InspireHand
 from dex_sim.inspire_modbus_map import FIRST, LAST, RegisterError
 from dex_sim.inspire_modbus_rtu import RtuPort
 
 STEP_HZ = 100.0
-REALTIME_PRIORITY = 20
 START_TIMEOUT_S = 5.0
 FAULTS = ("none", "silent", "truncated", "garbage")
 
@@ -187,7 +186,7 @@ class InspireBus:
             raise DeadlineError("inspire-modbus thread", START_TIMEOUT_S) from error
 
     def _run(self) -> None:
-        set_realtime_priority(REALTIME_PRIORITY)
+        set_realtime_priority(Priority.SIMULATED_DEVICE)
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())

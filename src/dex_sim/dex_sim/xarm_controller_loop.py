@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from dex_core.clock import NS, SteadyClock, set_realtime_priority
+from dex_core.clock import NS, Priority, SteadyClock, set_realtime_priority
 from dex_core.errors import DeviceError
 
 BACKLOG_LIMIT = 256 * 1024
@@ -187,7 +187,7 @@ class SocketLoop:
 
     def _run(self) -> None:
         if self._realtime:
-            set_realtime_priority(20)
+            set_realtime_priority(Priority.SIMULATED_DEVICE)
         while not self._stopped:
             for key, mask in self._selector.select(self._timeout_s()):
                 if key.fileobj in self._selector.get_map():
