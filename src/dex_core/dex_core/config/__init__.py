@@ -3,11 +3,12 @@
 
 from dex_core.config.cell import CameraConfig, CellConfig, ControlConfig, DeviceAddress, Interface, PolicyConfig, SimConfig
 from dex_core.config.load import load_cell, load_robot, load_task
-from dex_core.config.paths import find_share
-from dex_core.config.robot import Finger, HardwareJoint, JointLimit, Pose, RobotConfig
+from dex_core.config.paths import find_share, read_description
+from dex_core.config.robot import FINGERS, Coupling, Finger, FixedFrame, HardwareJoint, JointLimit, Pose, RobotConfig
 from dex_core.config.task import Region, TaskConfig
 
 __all__ = [
-    "CameraConfig", "CellConfig", "ControlConfig", "DeviceAddress", "Finger", "HardwareJoint", "Interface", "JointLimit",
-    "PolicyConfig", "Pose", "Region", "RobotConfig", "SimConfig", "TaskConfig", "find_share", "load_cell", "load_robot", "load_task",
+    "FINGERS", "CameraConfig", "CellConfig", "ControlConfig", "Coupling", "DeviceAddress", "Finger", "FixedFrame", "HardwareJoint",
+    "Interface", "JointLimit", "PolicyConfig", "Pose", "Region", "RobotConfig", "SimConfig", "TaskConfig", "find_share", "load_cell",
+    "load_robot", "load_task", "read_description",
 ]

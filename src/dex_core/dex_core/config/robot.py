@@ -10,6 +10,7 @@ from dex_core.config.strict import bounded, choice
 from dex_core.errors import ConfigError
 
 XYZ = tuple[float, float, float]
+FINGERS = ("thumb", "index", "middle", "ring", "little")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class JointLimit:
 
     Attributes:
         step_rad: furthest a command may be from the measured position.
+        effort_nm: largest torque of the joint [N m] (a prismatic joint: force [N], as its rad are metres); None: not known.
     """
 
     lower_rad: float
@@ -33,6 +35,7 @@ class JointLimit:
     velocity_rad_s: float = bounded(1e-3, 100.0)
     acceleration_rad_s2: float = bounded(1e-2, 10000.0)
     step_rad: float = bounded(1e-3, 10.0)
+    effort_nm: float | None = bounded(1e-3, 10000.0, default=None)
 
     def __post_init__(self) -> None:
         if not self.lower_rad < self.upper_rad:
@@ -56,6 +59,32 @@ class Finger:
 
 
 @dataclass(frozen=True)
+class FixedFrame:
+    """A frame fixed to a link: pose of the frame in ``link`` (URDF convention, R = Rz Ry Rx)."""
+
+    link: str
+    xyz_m: XYZ = (0.0, 0.0, 0.0)
+    rpy_rad: XYZ = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """A joint that follows an actuated one: ``q = multiplier * q_joint + offset_rad``, or a four-bar linkage driven by it.
+
+    Attributes:
+        joint: the actuated joint it follows.
+        four_bar_m: of a planar four-bar: crank, coupler, rocker [m], then x and y of the rocker's ground pivot in the crank's
+            frame [m]; where given, ``multiplier`` is not used and ``offset_rad`` is added to the crank's angle and ``zero_rad`` to the result.
+    """
+
+    joint: str
+    multiplier: float = 1.0
+    offset_rad: float = 0.0
+    zero_rad: float = 0.0
+    four_bar_m: tuple[float, float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class RobotConfig:
     """An arm or a hand without side: names here carry no prefix.
 
@@ -69,6 +98,15 @@ class RobotConfig:
         driver: entry point that drives the real one.
         fingers: semantic fingers in the order thumb, index, middle, ring, little (hands).
         hardware: how the hardware counts (hands in vendor units); empty: radians.
+        hardware_unit: what it counts in, in words, e.g. ``deg`` or ``counts 0..1000``.
+        aliases: other names users may type.
+        sides: the sides there are a URDF for.
+        tool_links: links other than ``tip_link`` that something may be mounted on (an arm with two wrists).
+        palm: side -> palm frame: +X out of the palm (where the fingers curl to), +Z along the fingers, +Y to the thumb on a
+            right hand and away from it on a left hand.
+        metis_wrist: side -> wrist frame of METIS' unified action space.
+        mounts: arm -> side -> pose of ``root_link`` in the arm's ``tip_link``.
+        couplings: name of an alternative -> joint that follows -> how; replaces the URDF's mimic of those joints where chosen.
         sources: where the numbers come from, key -> words.
     """
 
@@ -82,6 +120,14 @@ class RobotConfig:
     driver: str = ""
     fingers: dict[str, Finger] | None = None
     hardware: dict[str, HardwareJoint] | None = None
+    hardware_unit: str = ""
+    aliases: tuple[str, ...] = ()
+    sides: tuple[str, ...] = ("left", "right")
+    tool_links: tuple[str, ...] = ()
+    palm: dict[str, FixedFrame] | None = None
+    metis_wrist: dict[str, FixedFrame] | None = None
+    mounts: dict[str, dict[str, Pose]] | None = None
+    couplings: dict[str, dict[str, Coupling]] | None = None
     sources: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -92,10 +138,26 @@ class RobotConfig:
                 raise ConfigError(f"{label} must name exactly the actuated joints; differ in {sorted(set(keys) ^ set(self.actuated))}")
         if self.limits is None:
             raise ConfigError("limits are missing")
+        self._check_sides()
+        for label, variant in (self.couplings or {}).items():
+            for follower, coupling in variant.items():
+                if coupling.joint not in self.actuated or follower in self.actuated:
+                    raise ConfigError(f"coupling {label!r}: {follower!r} follows {coupling.joint!r}; it must follow an actuated joint and be none")
         for name, finger in (self.fingers or {}).items():
+            if name not in FINGERS:
+                raise ConfigError(f"finger {name!r} is not known; allowed: {list(FINGERS)}")
             unknown = [j for j in finger.joints if j not in self.actuated]
             if unknown:
                 raise ConfigError(f"finger {name!r} names joints that are not actuated: {unknown}")
+
+    def _check_sides(self) -> None:
+        allowed = set(self.sides)
+        if not allowed or not allowed <= {"left", "right"}:
+            raise ConfigError(f"sides are {list(self.sides)}; allowed: left, right")
+        tables = {"palm": self.palm, "metis_wrist": self.metis_wrist, **{f"mounts.{arm}": m for arm, m in (self.mounts or {}).items()}}
+        for label, table in tables.items():
+            if table is not None and set(table) != allowed:
+                raise ConfigError(f"{label} must name exactly the sides {sorted(allowed)}, got {sorted(table)}")
 
     def prefixed(self, side: str) -> tuple[str, ...]:
         """Actuated joint names with the side's prefix, hardware order."""
