@@ -68,7 +68,7 @@ def test_errors_name_the_culprit() -> None:
         ARM.flange_pose(np.zeros(6))
     with pytest.raises(NonFiniteError, match="index \\(2,\\)"):
         ARM.flange_pose([0.0, 0.0, np.nan, 0.0, 0.0, 0.0, 0.0])
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="the URDF"):
         RobotKinematics("<robot/>", ())
 
 
