@@ -43,7 +43,7 @@ def test_shapes_keep_size_place_and_colour() -> None:
     ("<robot", "not a URDF"),
     ("<sdf/>", "root element is 'sdf'"),
     (robot('<link name="a"><visual><geometry><mesh filename="x"/></geometry></visual></link>'), "box, cylinder or sphere, found mesh"),
-    (robot('<joint name="j" type="planar"/>'), "'j' has kind 'planar'; allowed: fixed, revolute"),
+    (robot('<joint name="j" type="planar"/>'), "'j' has kind 'planar'; allowed: fixed, revolute, prismatic"),
 ])
 def test_refuses_what_it_cannot_use(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

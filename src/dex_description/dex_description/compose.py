@@ -54,9 +54,8 @@ def camera_rotation(camera: CameraConfig) -> np.ndarray:
 
 
 def _add_interface(robot: ElementTree.Element, interface: Interface) -> None:
-    prefix = f"{interface.side}_"
+    prefix = interface.prefix
     tree = ElementTree.fromstring(interface_urdf(interface))
-    kind = interface.robot.kind
     for material in tree.iter("material"):
         material.set("name", f"{interface.robot.name}_{material.get('name')}")
     known = {material.get("name") for material in robot.findall("material")}
@@ -69,9 +68,21 @@ def _add_interface(robot: ElementTree.Element, interface: Interface) -> None:
             for key, tags in (("link", ("parent", "child")), ("joint", ("mimic",))):
                 if child.tag in tags and child.get(key) is not None:
                     child.set(key, prefix + child.get(key, ""))
+        if element.tag == "joint":
+            _fill_limit(element, interface)
         robot.append(element)
     origin = Origin(interface.mount.xyz_m, interface.mount.rpy_rad)
-    _fixed(robot, f"{prefix}{kind}_mount_joint", interface.mounted_on, prefix + interface.robot.root_link, origin)
+    _fixed(robot, f"{interface.name}_mount_joint", interface.mounted_on, prefix + interface.robot.root_link, origin)
+
+
+def _fill_limit(joint: ElementTree.Element, interface: Interface) -> None:
+    """Where a description leaves effort or velocity at 0, the configuration's: 0 would forbid every motion."""
+    limit, known = joint.find("limit"), interface.robot.limits.get(joint.get("name", "").removeprefix(interface.prefix))
+    if limit is None or known is None:
+        return
+    for key, value in (("effort", known.effort_nm), ("velocity", known.velocity_rad_s)):
+        if not float(limit.get(key, "0")) and value is not None:
+            limit.set(key, repr(value))
 
 
 def _add_table(robot: ElementTree.Element) -> None:

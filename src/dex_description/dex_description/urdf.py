@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 Vector = tuple[float, ...]
 ZERO3: Vector = (0.0, 0.0, 0.0)
+JOINT_KINDS = ("fixed", "revolute", "prismatic")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Mimic:
 
 @dataclass(frozen=True)
 class Joint:
-    """One joint; limits are None for a fixed joint."""
+    """One joint; limits are None for a fixed joint. Of a prismatic joint they are in m, N and m/s."""
 
     name: str
     kind: str
@@ -181,8 +182,8 @@ def _link(element: ElementTree.Element, colours: dict[str, Vector]) -> Link:
 
 def _joint(element: ElementTree.Element) -> Joint:
     name, kind = element.get("name", ""), element.get("type", "")
-    if kind not in ("fixed", "revolute"):
-        raise ValueError(f"joint {name!r} has kind {kind!r}; allowed: fixed, revolute")
+    if kind not in JOINT_KINDS:
+        raise ValueError(f"joint {name!r} has kind {kind!r}; allowed: {', '.join(JOINT_KINDS)}")
     limit, mimic, axis = element.find("limit"), element.find("mimic"), element.find("axis")
     numbers = [None] * 4 if limit is None else [
         float(limit.get(key, "nan")) for key in ("lower", "upper", "effort", "velocity")

@@ -66,7 +66,7 @@ def _broken(change: str, value: object, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "value", "words"),
     [
-        ("interfaces/left_arm/side", "up", "allowed: \\['left', 'right'\\]"),
+        ("interfaces/left_arm/side", "up", "allowed: \\['left', 'right', 'both'\\]"),
         ("interfaces/left_arm/side", "right", "must be called right_arm"),
         ("interfaces/left_arm/robot", "xarm9", "no arm or hand is called 'xarm9'"),
         ("interfaces/left_arm/home_rad", {"joint1": 0.0}, "home_rad must name exactly"),

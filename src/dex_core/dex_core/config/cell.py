@@ -13,13 +13,25 @@ from dex_core.config.strict import bounded, choice, to_plain
 from dex_core.errors import ConfigError
 
 SIDES = ("left", "right")
+BODY_SIDE, BODY = "both", "body"
+"""Side and interface name of a robot that has both arms, e.g. a humanoid; its links and joints carry no prefix."""
+TRANSPORTS = (
+    "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "ethercat", "can",
+    "franka_fci", "unitree_dds", "none",
+)
 
 
 @dataclass(frozen=True)
 class DeviceAddress:
-    """How to reach one device. ``simulated`` is where its simulator listens, ``real`` where the robot is (empty: must be given)."""
+    """How to reach one device.
 
-    transport: str = choice("xarm_tcp", "modbus_tcp", "modbus_rtu")
+    Attributes:
+        transport: what the wire speaks; ``none``: nothing drives this device, it can only be described, shown and simulated.
+        simulated: where its simulator listens; empty: there is none.
+        real: where the robot is; empty: must be given.
+    """
+
+    transport: str = choice(*TRANSPORTS)
     simulated: str = ""
     real: str = ""
     unit_id: int = bounded(0, 255, default=1)
@@ -32,7 +44,7 @@ class Interface:
     """One robot mounted in the cell, e.g. ``left_arm``.
 
     Attributes:
-        side: left or right.
+        side: left, right, or both for a body with two arms.
         robot: the arm or hand, whole.
         mount: pose of its root link in ``mounted_on``.
         mounted_on: ``world`` or a link of another interface, with prefix, e.g. ``left_link_eef``.
@@ -40,7 +52,7 @@ class Interface:
         rate_hz: how often it reports its joints.
     """
 
-    side: str = choice(*SIDES)
+    side: str = choice(*SIDES, BODY_SIDE)
     robot: RobotConfig = None  # type: ignore[assignment]
     mount: Pose = None  # type: ignore[assignment]
     mounted_on: str = "world"
@@ -49,6 +61,11 @@ class Interface:
     rate_hz: float = bounded(1.0, 1000.0, default=100.0)
 
     def __post_init__(self) -> None:
+        missing = [key for key in ("robot", "mount", "address") if getattr(self, key) is None]
+        if missing:
+            raise ConfigError(f"key {missing[0]!r} is missing; required: {missing}")
+        if self.side in SIDES and self.side not in self.robot.sides:
+            raise ConfigError(f"side is {self.side!r}, but {self.robot.name} is only made for {list(self.robot.sides)}")
         if set(self.home_rad) != set(self.robot.actuated):
             raise ConfigError(f"home_rad must name exactly {list(self.robot.actuated)}, got {sorted(self.home_rad)}")
         for joint, value in self.home_rad.items():
@@ -57,9 +74,19 @@ class Interface:
                 raise ConfigError(f"home_rad {joint} is {value}; allowed {limit.lower_rad} to {limit.upper_rad} rad")
 
     @property
+    def name(self) -> str:
+        """What this interface must be called: ``left_arm``, ``right_hand``, ``body``."""
+        return BODY if self.side == BODY_SIDE else f"{self.side}_{self.robot.kind}"
+
+    @property
+    def prefix(self) -> str:
+        """What stands before every link and joint name of this robot in the cell: ``left_``, ``right_``, or nothing for a body."""
+        return "" if self.side == BODY_SIDE else f"{self.side}_"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Actuated joints with prefix, hardware order."""
-        return self.robot.prefixed(self.side)
+        return tuple(self.prefix + joint for joint in self.robot.actuated)
 
     @property
     def limits(self) -> tuple[JointLimit, ...]:
@@ -158,8 +185,8 @@ class CellConfig:
 
     def __post_init__(self) -> None:
         for name, interface in self.interfaces.items():
-            if name != f"{interface.side}_{interface.robot.kind}":
-                raise ConfigError(f"interface {name!r} must be called {interface.side}_{interface.robot.kind}")
+            if name != interface.name:
+                raise ConfigError(f"interface {name!r} must be called {interface.name}")
 
     def interface(self, name: str) -> Interface:
         """One interface by name. Raises ConfigError with the names there are."""
@@ -173,9 +200,19 @@ class CellConfig:
         return tuple(n for i in self.interfaces.values() for n in i.names)
 
     def address_of(self, name: str) -> str:
-        """The address to use: the simulator's, or the robot's when ``simulated`` is false."""
-        address = self.interface(name).address
+        """The address to use: the simulator's, or the robot's when ``simulated`` is false.
+
+        Raises:
+            ConfigError: there is none; names the robot, its driver and what can be done.
+        """
+        interface = self.interface(name)
+        address = interface.address
         chosen = address.simulated if self.simulated else address.real
+        if not chosen and address.transport == "none":
+            raise ConfigError(
+                f"{name} is a {interface.robot.name}, for which there is no driver and no device simulator yet: it can be described, shown "
+                "and simulated without wires, not started"
+            )
         if not chosen:
             raise ConfigError(f"{name} has no {'simulated' if self.simulated else 'real'} address; give one in the cell file")
         return chosen

@@ -7,23 +7,35 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from dex_core.config.cell import SIDES, CellConfig, Interface
+from dex_core.config.cell import BODY_SIDE, SIDES, CellConfig, Interface
 from dex_core.config.paths import find_share
 from dex_core.config.robot import RobotConfig
 from dex_core.config.strict import build, read_yaml, to_plain
 from dex_core.config.task import TaskConfig
 from dex_core.errors import ConfigError
 
+HOME_MARGIN = 0.1
+"""A default home keeps this part of a joint's range away from both limits."""
+OVERRIDES = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm", "simulated", "bundle", "seed", "addresses")
+ADDRESSES: dict[str, dict[str, dict[str, Any]]] = {
+    "inspire_modbus": {side: {"transport": "modbus_tcp", "simulated": f"127.0.0.2{n}:6000"} for n, side in enumerate(SIDES, 1)},
+    "xarm": {side: {"transport": "xarm_tcp", "simulated": f"127.0.0.1{n}:20502"} for n, side in enumerate(SIDES, 1)},
+}
+"""Driver -> side -> address of a device whose cell file names none. A driver that is not here has no simulator yet."""
+
 
 def load_robot(name: str) -> RobotConfig:
-    """An arm or hand by name: ``config/arms/<name>.yaml`` or ``config/hands/<name>.yaml``."""
+    """An arm or hand by name or alias: ``config/arms/<name>.yaml`` or ``config/hands/<name>.yaml``.
+
+    Raises:
+        ConfigError: nothing is called so; lists names and aliases.
+    """
     for folder in ("arms", "hands"):
-        try:
-            path = find_share("config", folder, f"{name}.yaml")
-        except ConfigError:
-            continue
-        return build(RobotConfig, read_yaml(path), str(path))
-    raise ConfigError(f"no arm or hand is called {name!r}; arms: {names_in('arms')}, hands: {names_in('hands')}")
+        found = resolve_name(name, folder)
+        if found is not None:
+            path = find_share("config", folder, f"{found}.yaml")
+            return build(RobotConfig, read_yaml(path), str(path))
+    raise ConfigError(f"no arm or hand is called {name!r}; arms: {allowed_names('arms')}, hands: {allowed_names('hands')}")
 
 
 def load_task(name: str) -> TaskConfig:
@@ -37,13 +49,58 @@ def names_in(folder: str) -> list[str]:
     return sorted(p.stem for p in find_share("config", folder).glob("*.yaml"))
 
 
+def aliases_in(folder: str) -> dict[str, str]:
+    """Alias -> name of the robots in ``config/<folder>`` (``arms`` or ``hands``)."""
+    found: dict[str, str] = {}
+    for path in sorted(find_share("config", folder).glob("*.yaml")):
+        if "\naliases:" in path.read_text(encoding="utf-8"):  # most files have none, and reading them all is slow
+            data = read_yaml(path)
+            found.update({str(alias): path.stem for alias in data.get("aliases") or ()} if isinstance(data, dict) else {})
+    return found
+
+
+def resolve_name(name: str, folder: str) -> str | None:
+    """The name that ``name``, itself a name or an alias, stands for in ``config/<folder>``; None when nothing is called so."""
+    return name if name in names_in(folder) else aliases_in(folder).get(name)
+
+
+def allowed_names(folder: str) -> list[str]:
+    """What may be typed for a robot of ``config/<folder>``: every name, then every alias."""
+    return names_in(folder) + sorted(aliases_in(folder))
+
+
+def default_home(robot: RobotConfig) -> dict[str, float]:
+    """Rest posture of a robot whose cell file gives none: joint -> [rad], a tenth of each range away from its limits.
+
+    An arm: the middle of every range, a bent arm. A hand: zero, i.e. open, or what lies nearest inside. A gripper of one joint opens
+    towards its upper limit.
+    """
+    home = {}
+    for joint in robot.actuated:
+        lower, upper = robot.limits[joint].lower_rad, robot.limits[joint].upper_rad
+        margin = HOME_MARGIN * (upper - lower)
+        wanted = 0.5 * (lower + upper) if robot.kind == "arm" else upper if len(robot.actuated) == 1 else 0.0
+        home[joint] = min(max(wanted, lower + margin), upper - margin)
+    return home
+
+
+def flange(robot: RobotConfig, side: str) -> str:
+    """Link of an arm (no prefix) that carries the hand of ``side``: of a body the tip or tool link named after the side, else the tip."""
+    named = [link for link in (robot.tip_link, *robot.tool_links) if link.startswith(f"{side}_")]
+    return named[0] if named else robot.tip_link
+
+
 def load_cell(name_or_path: str | Path, **overrides: Any) -> CellConfig:
     """A cell by name (``config/cells``) or path; a resolved file written by ``CellConfig.save`` loads the same way.
 
+    A hand's ``mount``, and any robot's ``home_rad`` and ``address``, may be left out of the file: then the hand's own file, the joints'
+    limits (:func:`default_home`) and the driver decide.
+
     Args:
         name_or_path: ``xarm_bimanual`` or a YAML path.
-        overrides: ``left_hand``, ``right_hand``, ``hand`` (robot names), ``simulated`` (bool), ``bundle`` (name or path),
-            ``seed`` (int), and ``addresses`` (interface -> real address); ``None`` leaves the file's value.
+        overrides: ``left_hand``, ``right_hand``, ``hand``, ``left_arm``, ``right_arm``, ``arm`` (robot names or aliases; without a side
+            they are for every side the cell has), ``simulated`` (bool), ``bundle`` (name or path), ``seed`` (int), and ``addresses``
+            (interface -> real address); ``None`` leaves the file's value.
 
     Raises:
         ConfigError: names the file, the key, the value and what is allowed.
@@ -56,13 +113,14 @@ def load_cell(name_or_path: str | Path, **overrides: Any) -> CellConfig:
     data = read_yaml(path)
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected a mapping, got {type(data).__name__}")
-    _apply_hands(data, overrides, str(path))
-    for name, entry in (data.get("interfaces") or {}).items():
-        if isinstance(entry, dict) and isinstance(entry.get("robot"), str):
-            entry["robot"] = to_plain(load_robot(entry["robot"]))
-            entry["robot"] = {k: v for k, v in entry["robot"].items() if v is not None}
-    cell = build(CellConfig, _without_none(data), str(path))
-    return _apply_rest(cell, overrides)
+    unknown = set(overrides) - set(OVERRIDES)
+    if unknown:
+        raise ConfigError(f"{path}: unknown override {sorted(unknown)[0]!r}; allowed: {sorted(OVERRIDES)}")
+    entries = data.get("interfaces")
+    if isinstance(entries, dict) and all(isinstance(entry, dict) for entry in entries.values()):
+        _exchange(entries, overrides, str(path))
+        _complete(entries, str(path))
+    return _apply_rest(build(CellConfig, _without_none(data), str(path)), overrides)
 
 
 def _without_none(data: Any) -> Any:
@@ -71,21 +129,69 @@ def _without_none(data: Any) -> Any:
     return data
 
 
-def _apply_hands(data: dict, overrides: dict[str, Any], where: str) -> None:
-    known = {"hand", "left_hand", "right_hand", "simulated", "bundle", "seed", "addresses"}
-    unknown = set(overrides) - known
-    if unknown:
-        raise ConfigError(f"{where}: unknown override {sorted(unknown)[0]!r}; allowed: {sorted(known)}")
-    for side in SIDES:
-        wanted = overrides.get(f"{side}_hand") or overrides.get("hand")
-        if wanted is None:
+def _exchange(entries: dict[str, dict], overrides: dict[str, Any], where: str) -> None:
+    """Puts the robots that the overrides ask for in the place of those in the file; arms first, as hands are mounted on them."""
+    for kind in ("arm", "hand"):
+        present = [side for side in SIDES if f"{side}_{kind}" in entries]
+        if overrides.get(kind) and not present:
+            raise ConfigError(f"{where}: {kind} {overrides[kind]!r} is asked for, but this cell has no {kind} to exchange; it has {list(entries)}")
+        for side in SIDES:
+            wanted = overrides.get(f"{side}_{kind}") or (overrides.get(kind) if side in present else None)
+            if wanted is not None:
+                _exchange_one(entries, f"{side}_{kind}", str(wanted), where)
+
+
+def _exchange_one(entries: dict[str, dict], name: str, wanted: str, where: str) -> None:
+    side, _, kind = name.partition("_")
+    found = resolve_name(wanted, f"{kind}s")
+    if found is None:
+        raise ConfigError(f"{kind} {wanted!r} is not known; allowed: {allowed_names(f'{kind}s')}")
+    if name not in entries:
+        raise ConfigError(f"{where}: {name} {wanted!r} is asked for, but this cell has no {name}; it has {list(entries)}")
+    old = entries[name]
+    mounted = old.get("robot")
+    if (mounted.get("name") if isinstance(mounted, dict) else mounted) == found:
+        return
+    kept = ("side", "mounted_on", "rate_hz") if kind == "hand" else ("side", "mounted_on", "mount", "rate_hz")
+    entries[name] = {"robot": found, **{key: old[key] for key in kept if key in old}}
+    if kind == "arm":
+        robot = load_robot(found)
+        if any(flange(robot, s) != robot.tip_link for s in SIDES):
+            raise ConfigError(f"{where}: {found} is a body with two arms and cannot be the {side} arm; take a cell made for it")
+        hand = entries.get(f"{side}_hand")
+        if hand is not None:
+            hand["mounted_on"] = f"{side}_{robot.tip_link}"
+            hand.pop("mount", None)
+
+
+def _complete(entries: dict[str, dict], where: str) -> None:
+    """Replaces robot names by the robots and fills what the file leaves to them."""
+    for entry in entries.values():
+        if isinstance(entry.get("robot"), str):
+            entry["robot"] = _without_none(to_plain(load_robot(entry["robot"])))
+    for name, entry in entries.items():
+        if not isinstance(entry.get("robot"), dict):
             continue
-        if wanted not in names_in("hands"):
-            raise ConfigError(f"hand {wanted!r} is not known; allowed: {names_in('hands')}")
-        entry = (data.get("interfaces") or {}).get(f"{side}_hand")
-        mounted = entry.get("robot") if isinstance(entry, dict) else None
-        if mounted is None or (mounted if isinstance(mounted, str) else mounted.get("name")) != wanted:
-            raise ConfigError(f"{where}: hand {wanted!r} has no mount on the {side} arm of this cell; it has {mounted!r}")
+        robot = build(RobotConfig, _without_none(entry["robot"]), f"{where}: {name}.robot")
+        side = str(entry.get("side", ""))
+        entry.setdefault("home_rad", default_home(robot))
+        entry.setdefault("address", dict(ADDRESSES.get(robot.driver, {}).get(side, {"transport": "none"})))
+        if robot.kind == "hand" and "mount" not in entry:
+            entry["mount"] = to_plain(_mount_of(robot, side, str(entry.get("mounted_on", "")), entries, f"{where}: {name}"))
+
+
+def _mount_of(hand: RobotConfig, side: str, mounted_on: str, entries: dict[str, dict], where: str) -> Any:
+    for entry in entries.values():
+        arm = entry.get("robot")
+        prefix = "" if entry.get("side") == BODY_SIDE else f"{entry.get('side')}_"
+        if not isinstance(arm, dict) or arm.get("kind") != "arm":
+            continue
+        if mounted_on in [prefix + link for link in (arm.get("tip_link", ""), *arm.get("tool_links", ()))]:
+            mounts = (hand.mounts or {}).get(str(arm.get("name")), {})
+            if side not in mounts:
+                raise ConfigError(f"{where}: hand {hand.name!r} has no mount on {arm.get('name')} ({side}); it is known for {sorted(hand.mounts or {})}")
+            return mounts[side]
+    raise ConfigError(f"{where}: mounted_on is {mounted_on!r}, which is no flange of an arm of this cell; give the mount, or mount it on one")
 
 
 def _apply_rest(cell: CellConfig, overrides: dict[str, Any]) -> CellConfig:
