@@ -123,6 +123,18 @@ class Setup:
             run([wheels.python_of(self.venv), HERE / 'links.py', self.root], self.log, clean_environment(), 120.0)
             self.finish('links', wanted)
 
+    def kernel(self) -> None:
+        """The compiled part of the kinematics, so that no process compiles it when it is needed."""
+        folder = self.root / 'src' / 'dex_core' / 'dex_core' / 'kinematics' / 'kernel'
+        wanted = stamp.digest([*folder.glob('*.[ch]'), folder / 'build.py'])
+        known = self.stamp.get('kernel')
+        if isinstance(known, list) and known[0] == wanted and Path(known[1]).is_file():
+            return
+        self.console.say('compiles the kernel of the kinematics')
+        printed: list[str] = []
+        run([wheels.python_of(self.venv), '-m', 'dex_core.kinematics.kernel'], self.log, clean_environment(), 180.0, printed.append)
+        self.finish('kernel', [wanted, printed[-1].strip()])
+
     def verify(self) -> None:
         """Everything imports; after a run that changed nothing, only the corner stones are tried."""
         modules = [f'{name}.{kind}' for name, folder in interfaces.packages(self.root).items()
@@ -141,6 +153,7 @@ class Setup:
             self.learn()
         self.messages()
         self.links()
+        self.kernel()
         self.verify()
 
 
