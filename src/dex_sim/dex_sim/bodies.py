@@ -8,25 +8,14 @@ import mujoco
 import numpy as np
 
 from dex_description.urdf import Joint, Link, Origin, RobotDescription, Shape
+from dex_sim.servos import Servo
 
 VISUAL_GROUP, COLLISION_GROUP = 1, 3
-OBJECT_BIT, LEFT_BIT, RIGHT_BIT, TABLE_BIT, PEER_BIT = 1, 2, 4, 8, 16
+OBJECT_BIT, LEFT_BIT, RIGHT_BIT, TABLE_BIT, PEER_BIT, BODY_BIT = 1, 2, 4, 8, 16, 32
 BOX, CYLINDER, CAPSULE, SPHERE = (
     mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER, mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_SPHERE,
 )
-
-
-@dataclass(frozen=True)
-class Servo:
-    """Position servo of one joint: force = stiffness * (target - q) - damping * qd, clamped to the joint's effort.
-
-    ``damping / stiffness`` is the lag in s with which the joint follows a ramp.
-    """
-
-    stiffness_nm_rad: float
-    damping_nms_rad: float
-    armature_kg_m2: float
-    friction_nm: float
+MOTIONS = {"revolute": mujoco.mjtJoint.mjJNT_HINGE, "prismatic": mujoco.mjtJoint.mjJNT_SLIDE}
 
 
 def quaternion(rpy_rad: tuple[float, ...]) -> np.ndarray:
@@ -39,7 +28,9 @@ def quaternion(rpy_rad: tuple[float, ...]) -> np.ndarray:
     ])
 
 
-def add_robot_tree(spec: mujoco.MjSpec, description: RobotDescription, servos: dict[str, Servo], friction: float) -> None:
+def add_robot_tree(
+    spec: mujoco.MjSpec, description: RobotDescription, servos: dict[str, Servo], friction: float, body_links: frozenset[str] = frozenset()
+) -> None:
     """Adds every link below the root of ``description`` to the world body of ``spec``.
 
     Args:
@@ -47,25 +38,56 @@ def add_robot_tree(spec: mujoco.MjSpec, description: RobotDescription, servos: d
         description: composed cell; links are named with the side's prefix.
         servos: actuated joint name -> servo; a missing one is an error.
         friction: sliding friction of the robots' surfaces.
+        body_links: links of a robot with two arms. They touch objects only: its feet are below the table, its wrists inside its hands.
     """
-    _add_shapes(spec.worldbody, description.link(description.root), friction)
-    _add_children(spec, spec.worldbody, description, description.root, servos, friction)
+    builder = _Builder(spec, description, servos, friction, body_links)
+    builder.add_shapes(spec.worldbody, description.link(description.root))
+    builder.add_children(spec.worldbody, description.root)
     for joint in description.joints:
         if joint.mimic is not None:
             _add_coupling(spec, joint)
 
 
-def _add_children(
-    spec: mujoco.MjSpec, body: mujoco.MjsBody, description: RobotDescription, link: str, servos: dict[str, Servo], friction: float
-) -> None:
-    for joint in description.joints_below(link):
-        child_link = description.link(joint.child)
-        child = body.add_body(name=joint.child, pos=joint.origin.xyz_m, quat=quaternion(joint.origin.rpy_rad), gravcomp=1.0)
-        _add_inertia(child, child_link)
-        if joint.kind == "revolute":
-            _add_joint(spec, child, joint, servos)
-        _add_shapes(child, child_link, friction)
-        _add_children(spec, child, description, joint.child, servos, friction)
+@dataclass(frozen=True)
+class _Builder:
+    """What every link of one description needs to become a body."""
+
+    spec: mujoco.MjSpec
+    description: RobotDescription
+    servos: dict[str, Servo]
+    friction: float
+    body_links: frozenset[str]
+
+    def add_children(self, body: mujoco.MjsBody, link: str) -> None:
+        for joint in self.description.joints_below(link):
+            child_link = self.description.link(joint.child)
+            child = body.add_body(name=joint.child, pos=joint.origin.xyz_m, quat=quaternion(joint.origin.rpy_rad), gravcomp=1.0)
+            _add_inertia(child, child_link)
+            if joint.kind != "fixed":
+                _add_joint(self.spec, child, joint, self.servos)
+            self.add_shapes(child, child_link)
+            self.add_children(child, joint.child)
+
+    def add_shapes(self, body: mujoco.MjsBody, link: Link) -> None:
+        for shape in link.visuals:
+            kind, size = _visual_size(shape)
+            _geom(body, shape.origin, kind, size, group=VISUAL_GROUP, contype=0, conaffinity=0, rgba=shape.rgba or (0.7, 0.7, 0.7, 1.0))
+        if body.name == "table":  # a plane carries everything: its contacts are exact and cheap
+            return
+        own, others = self._bits(link.name)
+        for shape in link.collisions:
+            kind, size = _contact_size(shape)
+            _geom(
+                body, shape.origin, kind, size, group=COLLISION_GROUP, contype=own, conaffinity=others,
+                friction=(self.friction, 0.005, 0.0001), rgba=(0.2, 0.6, 0.9, 0.4),
+            )
+
+    def _bits(self, link: str) -> tuple[int, int]:
+        """(contype, conaffinity): a side touches objects, the table and the other side, never itself."""
+        if link in self.body_links:
+            return BODY_BIT, OBJECT_BIT
+        own, other = (LEFT_BIT, RIGHT_BIT) if link.startswith("left_") else (RIGHT_BIT, LEFT_BIT)
+        return own, OBJECT_BIT | TABLE_BIT | other
 
 
 def _add_inertia(body: mujoco.MjsBody, link: Link) -> None:
@@ -78,25 +100,20 @@ def _add_inertia(body: mujoco.MjsBody, link: Link) -> None:
 
 def _add_joint(spec: mujoco.MjSpec, body: mujoco.MjsBody, joint: Joint, servos: dict[str, Servo]) -> None:
     actuated = joint.mimic is None
-    servo = servos[joint.name if actuated else _prefixed_parent(joint)]
+    servo = servos[joint.name if joint.mimic is None else joint.mimic.joint]
     body.add_joint(
-        name=joint.name, type=mujoco.mjtJoint.mjJNT_HINGE, axis=joint.axis, armature=servo.armature_kg_m2,
+        name=joint.name, type=MOTIONS[joint.kind], axis=joint.axis, armature=servo.armature_kg_m2,
         frictionloss=servo.friction_nm if actuated else 0.0, limited=1 if actuated else 0, range=(joint.lower_rad, joint.upper_rad),
         damping=0.0 if actuated else 0.1 * servo.damping_nms_rad,
     )
     if actuated:
-        stiffness, damping, effort = servo.stiffness_nm_rad, servo.damping_nms_rad, joint.effort_nm
+        stiffness, damping, effort = servo.stiffness_nm_rad, servo.damping_nms_rad, servo.effort_nm or joint.effort_nm
         spec.add_actuator(
             name=joint.name, target=joint.name, trntype=mujoco.mjtTrn.mjTRN_JOINT,
             gaintype=mujoco.mjtGain.mjGAIN_FIXED, gainprm=[stiffness] + [0.0] * 9,
             biastype=mujoco.mjtBias.mjBIAS_AFFINE, biasprm=[0.0, -stiffness, -damping] + [0.0] * 7,
             forcelimited=1, forcerange=(-effort, effort),
         )
-
-
-def _prefixed_parent(joint: Joint) -> str:
-    assert joint.mimic is not None
-    return joint.mimic.joint
 
 
 def _add_coupling(spec: mujoco.MjSpec, joint: Joint) -> None:
@@ -108,21 +125,6 @@ def _add_coupling(spec: mujoco.MjSpec, joint: Joint) -> None:
     data = np.zeros(len(equality.data))
     data[:2] = joint.mimic.offset_rad, joint.mimic.multiplier
     equality.data = data
-
-
-def _add_shapes(body: mujoco.MjsBody, link: Link, friction: float) -> None:
-    for shape in link.visuals:
-        kind, size = _visual_size(shape)
-        _geom(body, shape.origin, kind, size, group=VISUAL_GROUP, contype=0, conaffinity=0, rgba=shape.rgba or (0.7, 0.7, 0.7, 1.0))
-    if body.name == "table":  # a plane carries everything: its contacts are exact and cheap
-        return
-    own, other = (LEFT_BIT, RIGHT_BIT) if link.name.startswith("left_") else (RIGHT_BIT, LEFT_BIT)
-    for shape in link.collisions:
-        kind, size = _contact_size(shape)
-        _geom(
-            body, shape.origin, kind, size, group=COLLISION_GROUP, contype=own, conaffinity=OBJECT_BIT | TABLE_BIT | other,
-            friction=(friction, 0.005, 0.0001), rgba=(0.2, 0.6, 0.9, 0.4),
-        )
 
 
 def _geom(body: mujoco.MjsBody, origin: Origin, kind: int, size: tuple[float, ...], **fields: object) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from dex_core.config import CameraConfig, CellConfig, TaskConfig
-from dex_description import camera_rotation, compose_cell_urdf, parse_urdf
+from dex_core.config import CameraConfig, CellConfig, RobotConfig, TaskConfig
+from dex_core.config.load import default_home
+from dex_description import RobotDescription, camera_rotation, compose_cell_urdf, interface_description, parse_urdf, read_urdf
 from dex_sim.bodies import (
-    BOX, CAPSULE, COLLISION_GROUP, CYLINDER, OBJECT_BIT, PEER_BIT, TABLE_BIT, VISUAL_GROUP, Servo, add_robot_tree,
+    BOX, CAPSULE, COLLISION_GROUP, CYLINDER, OBJECT_BIT, PEER_BIT, TABLE_BIT, VISUAL_GROUP, add_robot_tree,
 )
+from dex_sim.servos import Servo, servos_of
 
 OBJECTS = ("left_can", "right_can")
 CAMERA = "front"
 ROBOT_FRICTION = 0.35
-ARM_SERVOS = (
-    Servo(3000.0, 75.0, 0.40, 0.5), Servo(3000.0, 75.0, 0.40, 0.5), Servo(1800.0, 45.0, 0.25, 0.4), Servo(1800.0, 45.0, 0.25, 0.4),
-    Servo(700.0, 17.5, 0.10, 0.2), Servo(700.0, 17.5, 0.10, 0.2), Servo(500.0, 12.5, 0.08, 0.2),
-)
-HAND_SERVO = Servo(10.0, 0.25, 0.0025, 0.005)
 LABEL = "label"
 
 
@@ -28,7 +25,8 @@ def build_model(cell: CellConfig, task: TaskConfig) -> mujoco.MjModel:
     spec.modelname = cell.name
     _set_options(spec, 1.0 / cell.sim.rate_hz)
     _add_room(spec, task)
-    add_robot_tree(spec, parse_urdf(compose_cell_urdf(cell)), _servos(cell), ROBOT_FRICTION)
+    description = parse_urdf(compose_cell_urdf(cell))
+    add_robot_tree(spec, description, _servos(cell, description), ROBOT_FRICTION, _body_links(cell))
     for name in OBJECTS:
         _add_can(spec, name, task)
     for camera in cell.cameras.values():
@@ -37,14 +35,32 @@ def build_model(cell: CellConfig, task: TaskConfig) -> mujoco.MjModel:
     return spec.compile()
 
 
-def _servos(cell: CellConfig) -> dict[str, Servo]:
+def build_robot_model(robot: RobotConfig, side: str = "right", rate_hz: float = 500.0) -> mujoco.MjModel:
+    """Compiles one arm or hand alone, its root link fixed at the origin, joints named without prefix.
+
+    Args:
+        side: of a hand: left or right; an arm has the same description on both.
+        rate_hz: physics rate.
+    """
+    spec = mujoco.MjSpec()
+    spec.modelname = robot.name
+    _set_options(spec, 1.0 / rate_hz)
+    description = parse_urdf(read_urdf("urdf/" + robot.urdf.format(side=side)))
+    add_robot_tree(spec, description, servos_of(robot, description, default_home(robot)), ROBOT_FRICTION)
+    return spec.compile()
+
+
+def _servos(cell: CellConfig, description: RobotDescription) -> dict[str, Servo]:
+    home = {name: position for interface in cell.interfaces.values() for name, position in zip(interface.names, interface.home)}
     servos: dict[str, Servo] = {}
     for interface in cell.interfaces.values():
-        kinds = ARM_SERVOS if interface.robot.kind == "arm" else (HAND_SERVO,) * len(interface.names)
-        if len(kinds) != len(interface.names):
-            raise ValueError(f"{interface.robot.name} has {len(interface.names)} joints; servos are known for {len(kinds)}")
-        servos.update(zip(interface.names, kinds))
+        servos.update(servos_of(interface.robot, description, home, interface.prefix))
     return servos
+
+
+def _body_links(cell: CellConfig) -> frozenset[str]:
+    bodies = [interface for interface in cell.interfaces.values() if not interface.prefix]
+    return frozenset(link.name for interface in bodies for link in interface_description(interface).links)
 
 
 def _set_options(spec: mujoco.MjSpec, timestep_s: float) -> None:
