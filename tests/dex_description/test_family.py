@@ -192,48 +192,14 @@ def test_tips_are_where_the_tables_say(case: tuple[str, str], pose: str) -> None
         assert found[finger] == pytest.approx(place, abs=1.5e-6), finger
 
 
-ARM_POSES = (  # arm, joint values in the hardware's order, link, xyz [m], quaternion xyzw
-    ("xarm7", (0.1, -0.4, 0.3, 0.9, -0.5, 0.6, 0.7), "link_eef", (0.368861, 0.180157, 0.505598), (0.914430, 0.017456, 0.400679, 0.054486)),
-    ("fr3", (0.1, -0.5, 0.2, -2.0, 0.3, 1.8, 0.6), "fr3_link8", (0.384879, 0.169462, 0.679402), (-0.970485, 0.164245, -0.087160, 0.153575)),
-    ("fr3", (0.0,) * 7, "fr3_link8", (0.088, 0.0, 0.926), (-1.0, 0.0, 0.0, 0.0)),
-    ("panda", (0.1, -0.5, 0.2, -2.0, 0.3, 1.8, 0.6), "fer_link8", (0.384879, 0.169462, 0.679402), (-0.970485, 0.164245, -0.087160, 0.153575)),
-    ("panda", (0.0,) * 7, "fer_link8", (0.088, 0.0, 0.926), (-1.0, 0.0, 0.0, 0.0)),
-)
-G1_LEFT = ("shoulder_pitch", "shoulder_roll", "shoulder_yaw", "elbow", "wrist_roll", "wrist_pitch", "wrist_yaw")
-G1_WAIST = {"waist_yaw_joint": 0.2, "waist_roll_joint": 0.05, "waist_pitch_joint": 0.1}
-G1_POSES = (  # waist moved, link, xyz [m], quaternion xyzw, both arms bent
-    (False, "left_wrist_yaw_link", (0.246688, 0.218573, 0.071435), (0.209360, 0.084331, 0.107241, 0.968275)),
-    (False, "right_wrist_yaw_link", (0.246688, -0.218563, 0.071435), (-0.209360, 0.084331, -0.107241, 0.968275)),
-    (True, "left_wrist_yaw_link", (0.199881, 0.263142, 0.057196), (0.224275, 0.153318, 0.194988, 0.942430)),
-    (True, "right_wrist_yaw_link", (0.286618, -0.164745, 0.035348), (-0.202849, 0.115318, 0.003798, 0.972389)),
-    (True, "d435_link", (0.095080, 0.015619, 0.466318), (-0.022561, 0.448619, 0.100350, 0.887785)),
-)
-
-
-def check_pose(arm: str, q: dict[str, float], link: str, xyz_m: tuple[float, ...], xyzw: tuple[float, ...]) -> None:
-    pose = ours(arm, "").poses(q, [link], config(arm).root_link)[0]
-    assert pose[:3, 3] == pytest.approx(xyz_m, abs=1.5e-6)
-    found = pin.Quaternion(pose[:3, :3])
-    assert abs(np.dot(found.coeffs(), np.array(xyzw) / np.linalg.norm(xyzw))) == pytest.approx(1.0, abs=1e-10)
-
-
-@pytest.mark.parametrize("arm, values, link, xyz_m, xyzw", ARM_POSES, ids=lambda value: value if isinstance(value, str) else None)
-def test_flange_is_where_the_table_says(
-    arm: str, values: tuple[float, ...], link: str, xyz_m: tuple[float, ...], xyzw: tuple[float, ...]
-) -> None:
-    if arm not in ARMS:
-        pytest.skip(f"no configuration of {arm}")
-    check_pose(arm, dict(zip(config(arm).actuated, values, strict=True)), link, xyz_m, xyzw)
-
-
-@pytest.mark.parametrize("waist, link, xyz_m, xyzw", G1_POSES)
-def test_wrists_and_camera_are_where_the_table_says(waist: bool, link: str, xyz_m: tuple[float, ...], xyzw: tuple[float, ...]) -> None:
-    if "g1" not in ARMS:
-        pytest.skip("no configuration of g1")
-    bent = dict(zip(G1_LEFT, (-0.3, 0.25, 0.1, 0.6, 0.2, -0.1, 0.15), strict=True))
-    q = {f"left_{name}_joint": value for name, value in bent.items()}
-    q |= {f"right_{name}_joint": -value if "roll" in name or "yaw" in name else value for name, value in bent.items()}
-    check_pose("g1", {**q, **(G1_WAIST if waist else {})}, link, xyz_m, xyzw)
+@pytest.mark.parametrize("pose", CHECK_POSES["arms"], ids=lambda pose: f"{pose['arm']}-{pose['link']}")
+def test_flange_is_where_the_table_says(pose: dict) -> None:
+    if pose["arm"] not in ARMS:
+        pytest.skip(f"no configuration of {pose['arm']}")
+    found = ours(pose["arm"], "").poses(pose["q"], [pose["link"]], config(pose["arm"]).root_link)[0]
+    assert found[:3, 3] == pytest.approx(pose["xyz"], abs=1.5e-6)
+    turn, published = pin.Quaternion(found[:3, :3]).coeffs(), np.array(pose["xyzw"])
+    assert abs(turn @ published) / np.linalg.norm(published) == pytest.approx(1.0, abs=1e-10)
 
 
 @each_robot
