@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the solvers of an arm's inverse kinematics are given and give back, and the refusal of targets that are no poses."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dex_core.errors import ConfigError, NonFiniteError, ShapeError
+from dex_core.kinematics.tree import KinematicTree, Place
+from dex_core.types import Array
+
+STATUSES = ("solved", "limits", "singular", "residual")
+"""Reached; or not, with a joint at its limit; near a singularity; otherwise (out of reach, or the search ended)."""
+FOLLOW, GUESS, COLD = 0, 1, 2
+ROTATION_TOLERANCE = 1e-5
+MAX_ACTUATED, MAX_TARGETS = 32, 4
+
+
+class ArmIkOptions(NamedTuple):
+    """How an inverse-kinematics search behaves.
+
+    Attributes:
+        rotation_m: metres that one radian of orientation error counts for.
+        tolerance_m, tolerance_rad: a pose nearer than this is solved; an order below the 0.01 mm and 0.01 mrad promised.
+        max_iterations: of one local search.
+        max_restarts: local searches besides the first.
+        posture_gain: share of the way to the rest posture that one call takes in the null space.
+        posture_step_rad: and at most so far per joint.
+        reach_rad: furthest that a joint goes from the previous solution.
+        may_change_branch: where no solution is that near, take one from elsewhere and say so; False: the nearest pose in reach.
+        singular: manipulability below which a pose counts as near a singularity.
+        seeds: how many postures the global search knows.
+    """
+
+    rotation_m: float = 0.3
+    tolerance_m: float = 1e-6
+    tolerance_rad: float = 1e-6
+    max_iterations: int = 24
+    max_restarts: int = 12
+    posture_gain: float = 0.1
+    posture_step_rad: float = 0.02
+    reach_rad: float = 0.5
+    may_change_branch: bool = False
+    singular: float = 5e-3
+    seeds: int = 512
+
+
+class Problem(NamedTuple):
+    """One search: which tools of which tree, inside which limits.
+
+    Attributes:
+        tree: with n actuated joints. places: of the k tools.
+        lower, upper, rest, weight: (n,) limits, rest posture [rad], cost of moving each joint.
+        seeds: (m, n) postures of the global search [rad].
+    """
+
+    tree: KinematicTree
+    places: tuple[Place, ...]
+    lower: Array
+    upper: Array
+    rest: Array
+    weight: Array
+    seeds: Array
+    options: ArmIkOptions
+
+
+class Answer(NamedTuple):
+    """Of T steps and k tools: q (T, n), error (T, k, 2) [m, rad], manipulability (T, k), report (T, 4) status, iterations, restarts, changed."""
+
+    q: Array
+    error: Array
+    manipulability: Array
+    report: np.ndarray
+
+
+def make_problem(tree: KinematicTree, places: tuple[Place, ...], limits: tuple[Array, Array], rest_rad: ArrayLike | None, options: ArmIkOptions) -> Problem:
+    """Checks sizes and the rest posture (default: middle of the limits) and lays out weights and seeds.
+
+    Raises:
+        ConfigError: too many joints or tools, or a rest posture outside the limits. ShapeError, NonFiniteError: a rest posture that is none.
+    """
+    lower, upper = (np.array(side, dtype=float) for side in limits)
+    n = len(lower)
+    if n > MAX_ACTUATED or not 1 <= len(places) <= MAX_TARGETS:
+        raise ConfigError(f"{n} joints and {len(places)} tools; at most {MAX_ACTUATED} joints and 1 to {MAX_TARGETS} tools in one problem")
+    rest = 0.5 * (lower + upper) if rest_rad is None else checked(rest_rad, (n,), "rest posture")
+    for name, value, low, high in zip(tree.names, rest, lower, upper, strict=True):
+        if not low <= value <= high:
+            raise ConfigError(f"rest posture {name}: {value} rad; allowed {low} to {high}")
+    span = np.minimum(upper - lower, 2.0 * np.pi)
+    weight = np.clip((np.median(span) / span) ** 2, 0.25, 4.0)
+    return Problem(tree, places, lower, upper, rest, weight, _seeds(lower, upper, rest, options.seeds), options)
+
+
+def checked(values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
+    """``values`` as finite floats of ``shape``. Raises ShapeError and NonFiniteError."""
+    out = np.array(values, dtype=float)
+    if out.shape != shape:
+        raise ShapeError(f"{what}: shape {out.shape}, expected {shape}")
+    if not np.isfinite(out).all():
+        raise NonFiniteError(f"{what}: {out}; every number must be finite")
+    return out
+
+
+def refuse_target(poses: Array, index: int) -> None:
+    """Raises what is wrong with target ``index`` of ``poses`` (..., 4, 4): NonFiniteError, or ConfigError that says how far from a pose it is."""
+    pose = poses.reshape(-1, 4, 4)[index]
+    if not np.isfinite(pose).all():
+        row, column = np.argwhere(~np.isfinite(pose))[0]
+        raise NonFiniteError(f"target pose {index}: {pose[row, column]} at row {row}, column {column}; every number must be finite")
+    rotation = pose[:3, :3]
+    off, determinant = np.abs(rotation.T @ rotation - np.eye(3)).max(), np.linalg.det(rotation)
+    if np.abs(pose[3] - (0.0, 0.0, 0.0, 1.0)).max() > ROTATION_TOLERANCE:
+        raise ConfigError(f"target pose {index}: last row {pose[3]}, expected [0 0 0 1]")
+    raise ConfigError(
+        f"target pose {index} is no rotation: R'R is {off:.2g} from the identity and its determinant {determinant:.6g}; allowed {ROTATION_TOLERANCE:g} off"
+    )
+
+
+def _seeds(lower: Array, upper: Array, rest: Array, count: int) -> Array:
+    """(count, n) postures: the rest posture, then an additive low-discrepancy sequence inside the limits, at most half a turn from the middle."""
+    n = len(lower)
+    root = 1.5
+    for _ in range(60):  # the root of x^(n+1) = x + 1 spreads n-dimensional points best
+        root = (1.0 + root) ** (1.0 / (n + 1))
+    share = (0.5 + np.outer(np.arange(1, count + 1), root ** -np.arange(1.0, n + 1))) % 1.0
+    middle, half = 0.5 * (lower + upper), np.minimum(0.5 * (upper - lower), np.pi)
+    seeds = middle + (2.0 * share - 1.0) * half
+    seeds[0] = rest
+    return seeds
