@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vectors between points of a hand, wanted as weighted least squares with limits: what every objective of retargeting comes down to."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dex_core.kinematics import HandKinematics
+from dex_core.types import Array
+
+MAX_ITERATIONS = 60
+STEP_TOLERANCE_RAD = 1e-6
+COST_TOLERANCE = 1e-7
+"""Relative: a step that lowers the cost by less ends the search."""
+MIN_DAMPING, MAX_DAMPING = 1e-6, 1e8
+"""Relative to the Hessian's diagonal."""
+BOUND_PASSES = 4
+"""So often a step that leaves the limits is taken again with those joints at their limits."""
+
+
+class Solved(NamedTuple):
+    """Joints (n,) [rad], the cost there, iterations, and whether the search ended by itself."""
+
+    position_rad: Array
+    cost: float
+    iterations: int
+    settled: bool
+
+
+class VectorProblem:
+    """Minimises ``sum w |x_a - x_b - target|^2 + sum h (q - anchor)^2`` inside the limits, by Levenberg-Marquardt on analytic Jacobians.
+
+    Deterministic. One thread at a time.
+
+    Args:
+        kinematics: of the hand.
+        frames: names of the points, links or joints.
+        pairs: of each vector the rows of its head and tail in ``frames``; tail -1: the root's origin.
+        free: (n,) bool, joints that may move.
+    """
+
+    def __init__(self, kinematics: HandKinematics, frames: Sequence[str], pairs: Sequence[tuple[int, int]], free: Array) -> None:
+        self._kinematics, self._frames = kinematics, tuple(frames)
+        self._pairs = np.array(pairs, dtype=np.int32).reshape(-1, 2)
+        self._free = np.asarray(free, dtype=bool)
+        self._select = np.zeros((len(self._pairs), len(self._frames)))  # vectors = select @ points
+        for row, (head, tail) in enumerate(self._pairs):
+            self._select[row, head] += 1.0
+            if tail >= 0:
+                self._select[row, tail] -= 1.0
+
+    def vectors(self, q: Array) -> Array:
+        """(m, 3) at ``q`` in the root frame [m]."""
+        return self._select @ self._kinematics.positions(q, self._frames)
+
+    def solve(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, start_rad: Array) -> Solved:
+        """Joints for (m, 3) targets with (m,) weights, held to ``anchor_rad`` with (n,) weights ``hold`` [m^2/rad^2]."""
+        lower, upper = self._kinematics.lower_rad, self._kinematics.upper_rad
+        q, damping = np.clip(start_rad, lower, upper), MIN_DAMPING
+        cost = self._cost(q, targets_m, weights, anchor_rad, hold)
+        for iteration in range(MAX_ITERATIONS):
+            gradient, hessian = self._model(q, targets_m, weights, anchor_rad, hold)
+            movable = self._free & ~(((q <= lower) & (gradient > 0.0)) | ((q >= upper) & (gradient < 0.0)))
+            moved, lowered = 0.0, 0.0
+            while damping < MAX_DAMPING and movable.any():
+                q_new = np.clip(q + _bounded_step(hessian, gradient, damping, movable, lower - q, upper - q), lower, upper)
+                cost_new = self._cost(q_new, targets_m, weights, anchor_rad, hold)
+                if cost_new < cost:
+                    moved, lowered = float(np.abs(q_new - q).max()), cost - cost_new
+                    q, cost, damping = q_new, cost_new, max(0.1 * damping, MIN_DAMPING)
+                    break
+                damping *= 10.0
+            if moved < STEP_TOLERANCE_RAD or lowered < COST_TOLERANCE * cost:
+                return Solved(q, cost, iteration + 1, True)
+        return Solved(q, cost, MAX_ITERATIONS, False)
+
+    def _cost(self, q: Array, targets: Array, weights: Array, anchor: Array, hold: Array) -> float:
+        return float(weights @ np.sum((self.vectors(q) - targets) ** 2, axis=1) + hold @ (q - anchor) ** 2)
+
+    def _model(self, q: Array, targets: Array, weights: Array, anchor: Array, hold: Array) -> tuple[Array, Array]:
+        """Half the gradient (n,) and half the Gauss-Newton Hessian (n, n) of the cost."""
+        points = np.stack([self._kinematics.jacobian(q, frame)[:3] for frame in self._frames])  # (p, 3, n)
+        jacobian = np.einsum("mp,pin->min", self._select, points)
+        error = self.vectors(q) - targets
+        gradient = np.einsum("m,mi,min->n", weights, error, jacobian) + hold * (q - anchor)
+        flat = (jacobian * np.sqrt(weights)[:, None, None]).reshape(-1, q.size)
+        return gradient, flat.T @ flat + np.diag(hold)
+
+
+def _bounded_step(hessian: Array, gradient: Array, damping: float, movable: Array, low: Array, high: Array) -> Array:
+    """(n,) damped step; joints it would take out of ``low`` to ``high`` go to that end, and the others are solved for again."""
+    step, inside = np.zeros(gradient.size), movable.copy()
+    damped = hessian + np.diag(damping * (np.diag(hessian) + 1e-12))
+    for _ in range(BOUND_PASSES):
+        rows = np.flatnonzero(inside)
+        if rows.size == 0:
+            break
+        fixed = np.flatnonzero(movable & ~inside)
+        step[rows] = np.linalg.solve(damped[np.ix_(rows, rows)], -gradient[rows] - damped[np.ix_(rows, fixed)] @ step[fixed])
+        out = inside & ((step < low) | (step > high))
+        if not out.any():
+            break
+        step[out] = np.clip(step, low, high)[out]
+        inside &= ~out
+    return step

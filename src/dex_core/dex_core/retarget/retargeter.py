@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keypoints of a human hand -> joints of a robot hand, step by step or a whole track."""
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dex_core.errors import ConfigError, DexError
+from dex_core.retarget import keypoints
+from dex_core.retarget.compiled import make_problem
+from dex_core.retarget.objectives import DexPilotVectors, Objective, TipVectors, Wanted
+from dex_core.retarget.problem import Solved
+from dex_core.retarget.target import TargetHand
+from dex_core.types import Array, frozen_array
+
+OBJECTIVES = ("dexpilot", "vector", "position")
+REACHED, CLOSEST, STOPPED = "reached", "closest", "stopped"
+TOLERANCE_M = 1e-3
+SMOOTHING = 1e-5
+"""Weight of a step's distance from the step before [m^2/rad^2], beside 1 for a fingertip: a lag below 1 % of a finger's motion."""
+REST_WEIGHT = 1e-7
+"""Weight of the distance from the open hand [m^2/rad^2]: decides what no keypoint decides."""
+COLD_STARTS = 8
+"""Postures a first step is searched from, besides the open hand."""
+
+
+class Retargeted(NamedTuple):
+    """Joints for one set of keypoints.
+
+    Attributes:
+        position_rad: (n,) inside the limits.
+        residual_m: (k,) distance of each fingertip from where the scaled human one is, in the order of ``fingers`` [m].
+        cost: of the objective [m^2].
+        scale: human to robot.
+        status: reached (every residual within a millimetre), closest (out of reach: the nearest posture), stopped (iterations ran out).
+    """
+
+    position_rad: Array
+    residual_m: Array
+    cost: float
+    scale: float
+    status: str
+
+
+class RetargetedTrack(NamedTuple):
+    """The same for T steps: (T, n), (T, k), (T,), one scale, T words."""
+
+    position_rad: Array
+    residual_m: Array
+    cost: Array
+    scale: float
+    status: tuple[str, ...]
+
+
+class Retargeter:
+    """Follows 21 keypoints with any hand. Fingers the hand does not have are dropped.
+
+    Deterministic: no random numbers, no time limit; a step depends on the keypoints, the previous joints and, for ``dexpilot``, on
+    which pinches the steps before began. One thread at a time.
+
+    Args:
+        hand: e.g. ``TargetHand.load("leap", "right")``.
+        objective: ``dexpilot`` (thumb-finger vectors, pinches closed), ``vector`` (wrist to tips and middle phalanges) or ``position``
+            (tips where they are, no scaling unless given).
+        scale: human to robot; None: length of the robot's middle finger by the human's, from the keypoints' bones, so that hands of any
+            size and posture give the same joints.
+        smoothing: weight of the distance from the step before [m^2/rad^2].
+        tolerance_m: residual up to which fingertips count as reached.
+    """
+
+    def __init__(
+        self, hand: TargetHand, objective: str = "dexpilot", scale: float | None = None, *,
+        smoothing: float = SMOOTHING, tolerance_m: float = TOLERANCE_M,
+    ) -> None:
+        if objective not in OBJECTIVES:
+            raise ConfigError(f"objective {objective!r} is not known; allowed: {list(OBJECTIVES)}")
+        if scale is not None and not 1e-3 <= scale <= 1e3:
+            raise ConfigError(f"scale is {scale}; allowed: 0.001 to 1000, or None to estimate it")
+        if not 0.0 <= smoothing <= 1e3:
+            raise ConfigError(f"smoothing is {smoothing}; allowed: 0 to 1000 m^2/rad^2")
+        self.hand, self.fingers, self.names = hand, hand.fingers, hand.kinematics.names
+        self._scale = 1.0 if scale is None and objective == "position" else scale
+        self._smoothing, self._tolerance_m = smoothing, tolerance_m
+        self._objective: Objective = DexPilotVectors(hand) if objective == "dexpilot" else TipVectors(hand, 0.0 if objective == "position" else 0.1)
+        self._problem = make_problem(hand.kinematics, self._objective.frames, self._objective.pairs, hand.free)
+        self._tip_rows = [keypoints.tip_row(finger) for finger in hand.fingers]
+        self._starts = spread_starts(hand, COLD_STARTS)
+
+    @classmethod
+    def load(cls, name: str, side: str, objective: str = "dexpilot", scale: float | None = None, *, coupling: str = "") -> Retargeter:
+        """For a hand of ``config/hands`` by name."""
+        return cls(TargetHand.load(name, side, coupling=coupling), objective, scale)
+
+    def retarget(self, keypoints_m: ArrayLike, previous_rad: ArrayLike | None = None) -> Retargeted:
+        """Joints for one (21, 3) set of keypoints in any frame [m].
+
+        Args:
+            keypoints_m: (21, 3), see ``keypoints``.
+            previous_rad: (n,) joints of the step before; None: a first step, searched from many postures.
+
+        Raises:
+            ShapeError, NonFiniteError: with the place.
+            DexError: code ``degenerate``: the palm's keypoints lie on a line.
+        """
+        points = keypoints.checked(keypoints_m)
+        if len(points) != 1:
+            raise DexError(f"{len(points)} steps of keypoints; retarget takes one, retarget_track takes many", code="shape")
+        n = len(self.names)
+        previous = None if previous_rad is None else self.hand.kinematics.clip(frozen_array(previous_rad, (n,), "previous joints"))
+        return self._step(keypoints.in_palm(points, self.hand.side)[0], self._scale_of(points), previous)
+
+    def retarget_track(self, keypoints_m: ArrayLike, previous_rad: ArrayLike | None = None) -> RetargetedTrack:
+        """Joints for a (T, 21, 3) track, each step from the one before, with one scale: the median of the track. T may be 0."""
+        points = keypoints.checked(keypoints_m)
+        n, k = len(self.names), len(self.fingers)
+        if len(points) == 0:
+            return RetargetedTrack(np.zeros((0, n)), np.zeros((0, k)), np.zeros(0), self._scale or 1.0, ())
+        scale = self._scale_of(points)
+        previous = None if previous_rad is None else self.hand.kinematics.clip(frozen_array(previous_rad, (n,), "previous joints"))
+        steps = []
+        for step in keypoints.in_palm(points, self.hand.side):
+            steps.append(self._step(step, scale, previous))
+            previous = steps[-1].position_rad
+        return RetargetedTrack(
+            np.array([s.position_rad for s in steps]), np.array([s.residual_m for s in steps]), np.array([s.cost for s in steps]), scale,
+            tuple(s.status for s in steps),
+        )
+
+    def _scale_of(self, points: Array) -> float:
+        if self._scale is not None:
+            return self._scale
+        human = float(np.median(keypoints.finger_length_m(points, self.hand.reference_finger)))
+        if human < keypoints.SMALLEST_M:
+            raise DexError(f"keypoints: the {self.hand.reference_finger} finger is {human} m long; give a scale", code="degenerate")
+        return self.hand.length_m / human
+
+    def _step(self, points: Array, scale: float, previous: Array | None) -> Retargeted:
+        wanted = self._objective.wanted(points, scale, first=previous is None)
+        solved = self._first(wanted) if previous is None else self._next(wanted, previous)
+        targets = self.hand.wrist_m + self.hand.in_root(scale * points[self._tip_rows])
+        residual = np.linalg.norm(self.hand.kinematics.fingertips(solved.position_rad) - targets, axis=1)
+        status = REACHED if residual.max() <= self._tolerance_m else CLOSEST if solved.settled else STOPPED
+        return Retargeted(solved.position_rad, residual, solved.cost, scale, status)
+
+    def _next(self, wanted: Wanted, previous: Array) -> Solved:
+        return self._problem.solve(wanted.targets_m, wanted.weights, previous, np.full(previous.size, self._smoothing), previous)
+
+    def _first(self, wanted: Wanted) -> Solved:
+        rest = self.hand.rest_rad
+        hold = np.full(rest.size, REST_WEIGHT)
+        found = [self._problem.solve(wanted.targets_m, wanted.weights, rest, hold, start) for start in self._starts]
+        return min(found, key=lambda solved: solved.cost)
+
+
+def spread_starts(hand: TargetHand, count: int) -> list[Array]:
+    """The open hand, then ``count`` postures spread evenly over the limits (a Kronecker sequence); joints that must not move are at rest."""
+    lower, upper, n = hand.kinematics.lower_rad, hand.kinematics.upper_rad, len(hand.kinematics.names)
+    root = 2.0
+    for _ in range(50):
+        root = (1.0 + root) ** (1.0 / (n + 1))  # of x^(n+1) = x + 1
+    steps = (1.0 / root) ** np.arange(1, n + 1)
+    spread = [lower + np.mod(0.5 + i * steps, 1.0) * (upper - lower) for i in range(1, count + 1)]
+    return [hand.rest_rad, *(np.where(hand.free, start, hand.rest_rad) for start in spread)]
