@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from dex_core.config.strict import bounded, choice
 from dex_core.errors import ConfigError
@@ -73,8 +73,9 @@ class Coupling:
 
     Attributes:
         joint: the actuated joint it follows.
-        four_bar_m: of a planar four-bar: crank, coupler, rocker [m], then x and y of the rocker's ground pivot in the crank's
-            frame [m]; where given, ``multiplier`` is not used and ``offset_rad`` is added to the crank's angle and ``zero_rad`` to the result.
+        four_bar_m: of a planar four-bar: crank (turned by the actuated joint about the origin), coupler (from the ground pivot to the
+            rocker's end), rocker (hangs at the crank's end) [m], then x and y of the ground pivot [m]. The joint's angle is the rocker's
+            against the crank; ``offset_rad`` is added to the crank's angle, ``zero_rad`` to the result, ``multiplier`` is not used.
     """
 
     joint: str
@@ -82,6 +83,16 @@ class Coupling:
     offset_rad: float = 0.0
     zero_rad: float = 0.0
     four_bar_m: tuple[float, float, float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class SideConfig:
+    """What differs on one side, by joint and by finger; the rest is as on the other."""
+
+    limits: dict[str, JointLimit] = field(default_factory=dict)
+    hardware: dict[str, HardwareJoint] = field(default_factory=dict)
+    fingers: dict[str, Finger] = field(default_factory=dict)
+    couplings: dict[str, dict[str, Coupling]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,7 @@ class RobotConfig:
         metis_wrist: side -> wrist frame of METIS' unified action space.
         mounts: arm -> side -> pose of ``root_link`` in the arm's ``tip_link``.
         couplings: name of an alternative -> joint that follows -> how; replaces the URDF's mimic of those joints where chosen.
+        by_side: side -> what is different there; see :meth:`for_side`.
         sources: where the numbers come from, key -> words.
     """
 
@@ -128,6 +140,7 @@ class RobotConfig:
     metis_wrist: dict[str, FixedFrame] | None = None
     mounts: dict[str, dict[str, Pose]] | None = None
     couplings: dict[str, dict[str, Coupling]] | None = None
+    by_side: dict[str, SideConfig] | None = None
     sources: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -139,6 +152,10 @@ class RobotConfig:
         if self.limits is None:
             raise ConfigError("limits are missing")
         self._check_sides()
+        for side, own in (self.by_side or {}).items():
+            unknown = sorted((set(own.limits) | set(own.hardware)) - set(self.actuated)) + sorted(set(own.fingers) - set(self.fingers or {}))
+            if side not in self.sides or unknown:
+                raise ConfigError(f"by_side {side!r}: {unknown or 'no such side'}; allowed: sides {list(self.sides)}, actuated joints, fingers named above")
         for label, variant in (self.couplings or {}).items():
             for follower, coupling in variant.items():
                 if coupling.joint not in self.actuated or follower in self.actuated:
@@ -158,6 +175,16 @@ class RobotConfig:
         for label, table in tables.items():
             if table is not None and set(table) != allowed:
                 raise ConfigError(f"{label} must name exactly the sides {sorted(allowed)}, got {sorted(table)}")
+
+    def for_side(self, side: str) -> RobotConfig:
+        """The same with what ``by_side`` says of ``side`` put in its place; itself where nothing is said."""
+        own = (self.by_side or {}).get(side)
+        if own is None:
+            return self
+        hardware = None if self.hardware is None else {**self.hardware, **own.hardware}
+        fingers = None if self.fingers is None else {**self.fingers, **own.fingers}
+        couplings = {**(self.couplings or {}), **own.couplings} or None
+        return replace(self, limits={**self.limits, **own.limits}, hardware=hardware, fingers=fingers, couplings=couplings, by_side=None)
 
     def prefixed(self, side: str) -> tuple[str, ...]:
         """Actuated joint names with the side's prefix, hardware order."""

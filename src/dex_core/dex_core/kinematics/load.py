@@ -24,6 +24,7 @@ def load_hand(name: str, side: str, *, coupling: str = "") -> HandKinematics:
     robot = _robot(name, "hand")
     if side not in robot.sides:
         raise ConfigError(f"hand {robot.name!r} has no side {side!r}; allowed: {list(robot.sides)}")
+    robot = robot.for_side(side)
     return _limited(HandKinematics(robot, read_description(robot.urdf, side), coupling), robot)
 
 
