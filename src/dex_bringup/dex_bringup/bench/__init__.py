@@ -5,6 +5,9 @@ BENCHES = {
     "closed-loop": "success of the task over unseen seeds, through ROS and the SDKs",
     "control-jitter": "period of the 100 Hz command stream with everything running and a goal",
     "latency": "camera stamp to first command, besides inference",
+    "hand-ik": "fingertips to joints, beside other libraries: time, residual, jumps",
+    "chunk-ik": "a chunk of fingertips to joints as one",
+    "ik-cold-start": "import, build and first answer of the hand IK: time and memory",
     "eval": "speed of dex eval against real time",
 }
 

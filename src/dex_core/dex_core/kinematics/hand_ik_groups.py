@@ -29,6 +29,7 @@ class FingerGroup:
         tip_joint, tip_local_m: (k,), (k, 3) where the tips are.
         moves: (k, c) bool. owner: (c,) the one tip a column moves, or -1.
         redundant: more joints than a tip's three coordinates for some finger.
+        forward: kinematics of the group alone.
         sample_rad: (b, s, c); the columns with several tips are the same within a block. sample_tip_m: (b, k, 3, s).
     """
 
@@ -55,7 +56,8 @@ class FingerGroup:
         share = halton(blocks * SAMPLES, count).reshape(blocks, SAMPLES, count)
         share[:, :, shared] = halton(blocks, int(shared.sum()))[:, None, :]
         self.sample_rad = self.lower_rad + share * (self.upper_rad - self.lower_rad)
-        tips = ManyForward(self).tips(self.sample_rad.reshape(-1, count))  # (b * s, k, 3)
+        self.forward = ManyForward(self)
+        tips = self.forward.tips(self.sample_rad.reshape(-1, count))  # (b * s, k, 3)
         self.sample_tip_m = np.ascontiguousarray(tips.reshape(blocks, SAMPLES, len(self.fingers), 3).transpose(0, 2, 3, 1))
 
 
