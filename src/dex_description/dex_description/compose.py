@@ -31,8 +31,10 @@ def compose_cell_urdf(cell: CellConfig) -> str:
     robot = ElementTree.Element("robot", name=cell.name)
     ElementTree.SubElement(robot, "link", name=WORLD)
     _add_table(robot)
-    for interface in cell.interfaces.values():
-        _add_interface(robot, interface)
+    trees = {name: ElementTree.fromstring(interface_urdf(interface)) for name, interface in cell.interfaces.items()}
+    for name, interface in cell.interfaces.items():
+        others = [trees[other] for other, i in cell.interfaces.items() if other != name and i.prefix == interface.prefix]
+        _add_interface(robot, interface, trees[name], _shared(trees[name], others) if interface.robot.kind == "arm" else frozenset())
     for index, (name, camera) in enumerate(cell.cameras.items()):
         _add_camera(robot, "camera" if index == 0 else f"{name}_camera", camera)
     ElementTree.indent(robot)
@@ -53,9 +55,25 @@ def camera_rotation(camera: CameraConfig) -> np.ndarray:
     return np.stack([x_axis, y_axis, np.cross(x_axis, y_axis)], axis=1)
 
 
-def _add_interface(robot: ElementTree.Element, interface: Interface) -> None:
-    prefix = interface.prefix
-    tree = ElementTree.fromstring(interface_urdf(interface))
+def _shared(tree: ElementTree.Element, others: list[ElementTree.Element]) -> frozenset[tuple[str, str]]:
+    """(tag, name) of links and joints that another robot with the same prefix has too."""
+    named = [{(e.tag, e.get("name", "")) for e in one if e.tag in ("link", "joint")} for one in (tree, *others)]
+    return frozenset(named[0] & set().union(*named[1:]))
+
+
+def _add_interface(robot: ElementTree.Element, interface: Interface, tree: ElementTree.Element, shared: frozenset[tuple[str, str]]) -> None:
+    """Appends one robot, names prefixed; a name of an arm that its hand has too (mostly ``base``) becomes ``right_arm_base``.
+
+    Raises:
+        ValueError: such a name is an actuated joint or the link that carries the hand.
+    """
+    fixed_names = {*interface.robot.actuated, interface.robot.tip_link, *interface.robot.tool_links} & {name for _, name in shared}
+    if fixed_names:
+        raise ValueError(f"{interface.name} ({interface.robot.name}) and its hand both have {sorted(fixed_names)}")
+
+    def full(tag: str, name: str) -> str:
+        return (f"{interface.name}_" if (tag, name) in shared else interface.prefix) + name
+
     for material in tree.iter("material"):
         material.set("name", f"{interface.robot.name}_{material.get('name')}")
     known = {material.get("name") for material in robot.findall("material")}
@@ -63,16 +81,16 @@ def _add_interface(robot: ElementTree.Element, interface: Interface) -> None:
         if element.tag == "material" and element.get("name") in known:
             continue
         if element.tag in ("link", "joint"):
-            element.set("name", prefix + element.get("name", ""))
+            element.set("name", full(element.tag, element.get("name", "")))
         for child in element.iter():
             for key, tags in (("link", ("parent", "child")), ("joint", ("mimic",))):
                 if child.tag in tags and child.get(key) is not None:
-                    child.set(key, prefix + child.get(key, ""))
+                    child.set(key, full(key, child.get(key, "")))
         if element.tag == "joint":
             _fill_limit(element, interface)
         robot.append(element)
     origin = Origin(interface.mount.xyz_m, interface.mount.rpy_rad)
-    _fixed(robot, f"{interface.name}_mount_joint", interface.mounted_on, prefix + interface.robot.root_link, origin)
+    _fixed(robot, f"{interface.name}_mount_joint", interface.mounted_on, full("link", interface.robot.root_link), origin)
 
 
 def _fill_limit(joint: ElementTree.Element, interface: Interface) -> None:

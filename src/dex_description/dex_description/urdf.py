@@ -127,7 +127,16 @@ def parse_urdf(text: str) -> RobotDescription:
     }
     links = tuple(_link(element, colours) for element in root.findall("link"))
     joints = tuple(_joint(element) for element in root.findall("joint"))
+    _check_tree(links, joints)
     return RobotDescription(root.get("name", ""), links, joints)
+
+
+def _check_tree(links: tuple[Link, ...], joints: tuple[Joint, ...]) -> None:
+    """Raises ValueError when a name is given twice or a link has two parents: following such a tree would never end."""
+    for what, names in (("link", [link.name for link in links]), ("joint", [j.name for j in joints]), ("child", [j.child for j in joints])):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{what} {twice[0]!r} is there more than once")
 
 
 def _named(items: tuple, name: str, what: str, owner: str):  # noqa: ANN202 - the type of the items

@@ -42,7 +42,7 @@ def build_robot_model(robot: RobotConfig, side: str = "right", rate_hz: float = 
         side: of a hand: left or right; an arm has the same description on both.
         rate_hz: physics rate.
     """
-    spec = mujoco.MjSpec()
+    spec, robot = mujoco.MjSpec(), robot.for_side(side)
     spec.modelname = robot.name
     _set_options(spec, 1.0 / rate_hz)
     description = parse_urdf(read_urdf("urdf/" + robot.urdf.format(side=side)))

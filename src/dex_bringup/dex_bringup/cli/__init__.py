@@ -14,6 +14,7 @@ VERBS = {
     "record": "repair a recording that was cut off, or say what is in one",
     "eval": "replay a recording without a robot and score a model on it",
     "bundle": "verify and show model bundles",
+    "show": "look at a hand, an arm or a cell in a browser, or draw it",
     "doctor": "say what is installed, missing and reachable",
     "bench": "measure the stack against its goals",
     "learn": "make demonstrations, train, export and score models (needs torch)",
@@ -31,6 +32,7 @@ examples:
   dex up record:=true                           start the cell, record everything
   dex run "Push the two tomato cans together"   in a second terminal
   dex eval ~/.ros/dex/RUN/bag                   score the model on the recording
+  dex show ability                              a hand in the browser, a slider per joint
   dex up sim:=false addresses:=left_arm=192.168.1.11,...   real hardware
 
 Each verb has its own help: dex VERB --help"""

@@ -16,8 +16,8 @@ SIDES = ("left", "right")
 BODY_SIDE, BODY = "both", "body"
 """Side and interface name of a robot that has both arms, e.g. a humanoid; its links and joints carry no prefix."""
 TRANSPORTS = (
-    "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "ethercat", "can",
-    "franka_fci", "unitree_dds", "none",
+    "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "sharpa_ethernet", "ethercat",
+    "can", "franka_fci", "unitree_dds", "none",
 )
 
 
@@ -26,7 +26,7 @@ class DeviceAddress:
     """How to reach one device.
 
     Attributes:
-        transport: what the wire speaks; ``none``: nothing drives this device, it can only be described, shown and simulated.
+        transport: what the wire speaks; ``none``: not known, the device can only be described, shown and simulated without wires.
         simulated: where its simulator listens; empty: there is none.
         real: where the robot is; empty: must be given.
     """
@@ -208,13 +208,10 @@ class CellConfig:
         interface = self.interface(name)
         address = interface.address
         chosen = address.simulated if self.simulated else address.real
-        if not chosen and address.transport == "none":
-            raise ConfigError(
-                f"{name} is a {interface.robot.name}, for which there is no driver and no device simulator yet: it can be described, shown "
-                "and simulated without wires, not started"
-            )
         if not chosen:
-            raise ConfigError(f"{name} has no {'simulated' if self.simulated else 'real'} address; give one in the cell file")
+            more = f"; no device simulator is known for {interface.robot.name!r} (transport {address.transport!r}): it can be described, shown and " \
+                "simulated without wires, not started" if self.simulated else ""
+            raise ConfigError(f"{name} has no {'simulated' if self.simulated else 'real'} address{more}; give one in the cell file")
         return chosen
 
     def save(self, path: Path) -> None:

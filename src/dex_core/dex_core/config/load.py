@@ -17,11 +17,27 @@ from dex_core.errors import ConfigError
 HOME_MARGIN = 0.1
 """A default home keeps this part of a joint's range away from both limits."""
 OVERRIDES = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm", "simulated", "bundle", "seed", "addresses")
-ADDRESSES: dict[str, dict[str, dict[str, Any]]] = {
-    "inspire_modbus": {side: {"transport": "modbus_tcp", "simulated": f"127.0.0.2{n}:6000"} for n, side in enumerate(SIDES, 1)},
-    "xarm": {side: {"transport": "xarm_tcp", "simulated": f"127.0.0.1{n}:20502"} for n, side in enumerate(SIDES, 1)},
+ADDRESSES: dict[str, dict[str, Any]] = {
+    "inspire_modbus": {"transport": "modbus_tcp"},
+    "xarm": {"transport": "xarm_tcp"},
+    "ability_serial": {"transport": "serial", "baud": 460_800},
+    "leap_dynamixel": {"transport": "dynamixel", "baud": 4_000_000},
+    "xhand_sdk": {"transport": "xhand_ethercat"},
+    "dexh13_sdk": {"transport": "paxini_serial"},
+    "sharpa_wave": {"transport": "sharpa_ethernet"},
+    "allegro_can": {"transport": "can"},
+    "shadow_ethercat": {"transport": "ethercat"},
+    "svh_serial": {"transport": "serial", "baud": 921_600},
+    "franka_hand": {"transport": "franka_fci"},
+    "franka_fci": {"transport": "franka_fci"},
+    "unitree_g1": {"transport": "unitree_dds"},
 }
-"""Driver -> side -> address of a device whose cell file names none. A driver that is not here has no simulator yet."""
+"""Driver -> how its device is reached where the cell file does not say."""
+SIMULATORS = {
+    "modbus_tcp": {"left": "127.0.0.21:6000", "right": "127.0.0.22:6000"},
+    "xarm_tcp": {"left": "127.0.0.11:20502", "right": "127.0.0.12:20502"},
+}
+"""Transport -> side -> where the device simulator listens; a transport that is not here has none yet."""
 
 
 def load_robot(name: str) -> RobotConfig:
@@ -72,14 +88,14 @@ def allowed_names(folder: str) -> list[str]:
 def default_home(robot: RobotConfig) -> dict[str, float]:
     """Rest posture of a robot whose cell file gives none: joint -> [rad], a tenth of each range away from its limits.
 
-    An arm: the middle of every range, a bent arm. A hand: zero, i.e. open, or what lies nearest inside. A gripper of one joint opens
-    towards its upper limit.
+    An arm: the middle of every range, a bent arm. A body or a hand: zero, i.e. upright or open, or what lies nearest inside. A gripper of
+    one joint opens towards its upper limit.
     """
-    home = {}
+    bent, home = robot.kind == "arm" and not is_body(robot), {}
     for joint in robot.actuated:
         lower, upper = robot.limits[joint].lower_rad, robot.limits[joint].upper_rad
         margin = HOME_MARGIN * (upper - lower)
-        wanted = 0.5 * (lower + upper) if robot.kind == "arm" else upper if len(robot.actuated) == 1 else 0.0
+        wanted = 0.5 * (lower + upper) if bent else upper if len(robot.actuated) == 1 else 0.0
         home[joint] = min(max(wanted, lower + margin), upper - margin)
     return home
 
@@ -88,6 +104,11 @@ def flange(robot: RobotConfig, side: str) -> str:
     """Link of an arm (no prefix) that carries the hand of ``side``: of a body the tip or tool link named after the side, else the tip."""
     named = [link for link in (robot.tip_link, *robot.tool_links) if link.startswith(f"{side}_")]
     return named[0] if named else robot.tip_link
+
+
+def is_body(robot: RobotConfig) -> bool:
+    """Whether a robot carries a hand of each side on links of its own."""
+    return robot.kind == "arm" and len({flange(robot, side) for side in SIDES}) > 1
 
 
 def load_cell(name_or_path: str | Path, **overrides: Any) -> CellConfig:
@@ -156,7 +177,7 @@ def _exchange_one(entries: dict[str, dict], name: str, wanted: str, where: str) 
     entries[name] = {"robot": found, **{key: old[key] for key in kept if key in old}}
     if kind == "arm":
         robot = load_robot(found)
-        if any(flange(robot, s) != robot.tip_link for s in SIDES):
+        if is_body(robot):
             raise ConfigError(f"{where}: {found} is a body with two arms and cannot be the {side} arm; take a cell made for it")
         hand = entries.get(f"{side}_hand")
         if hand is not None:
@@ -168,16 +189,21 @@ def _complete(entries: dict[str, dict], where: str) -> None:
     """Replaces robot names by the robots and fills what the file leaves to them."""
     for entry in entries.values():
         if isinstance(entry.get("robot"), str):
-            entry["robot"] = _without_none(to_plain(load_robot(entry["robot"])))
+            entry["robot"] = _without_none(to_plain(load_robot(entry["robot"]).for_side(str(entry.get("side", "")))))
     for name, entry in entries.items():
         if not isinstance(entry.get("robot"), dict):
             continue
         robot = build(RobotConfig, _without_none(entry["robot"]), f"{where}: {name}.robot")
         side = str(entry.get("side", ""))
         entry.setdefault("home_rad", default_home(robot))
-        entry.setdefault("address", dict(ADDRESSES.get(robot.driver, {}).get(side, {"transport": "none"})))
+        entry.setdefault("address", _address_of(robot, side))
         if robot.kind == "hand" and "mount" not in entry:
             entry["mount"] = to_plain(_mount_of(robot, side, str(entry.get("mounted_on", "")), entries, f"{where}: {name}"))
+
+
+def _address_of(robot: RobotConfig, side: str) -> dict[str, Any]:
+    address = ADDRESSES.get(robot.driver, {"transport": "none"})
+    return {**address, "simulated": SIMULATORS.get(address["transport"], {}).get(side, "")}
 
 
 def _mount_of(hand: RobotConfig, side: str, mounted_on: str, entries: dict[str, dict], where: str) -> Any:
