@@ -7,7 +7,7 @@ import ctypes
 import numpy as np
 
 from dex_core.errors import NonFiniteError
-from dex_core.kinematics.arm_ik_problem import Answer, Problem, refuse_target
+from dex_core.kinematics.arm_ik_problem import Answer, Problem, require_poses
 from dex_core.kinematics.kernel import tree_struct
 from dex_core.types import Array
 
@@ -110,7 +110,7 @@ class CompiledArmIk:
     def _refuse(self, code: int, poses: Array) -> None:
         index = int(self._arrays["flaw"][0])
         if code > 0:
-            refuse_target(poses, index)
+            require_poses(poses.reshape(-1, 4, 4)[index:index + 1], f"target pose {index}")
         raise NonFiniteError(f"start: {self._start[index]} for {self._problem.tree.names[index]}; every number must be finite")
 
 

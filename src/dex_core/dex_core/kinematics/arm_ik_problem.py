@@ -2,6 +2,7 @@
 """What the solvers of an arm's inverse kinematics are given and give back, and the refusal of targets that are no poses."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +12,7 @@ from dex_core.errors import ConfigError, NonFiniteError, ShapeError
 from dex_core.kinematics.tree import KinematicTree, Place
 from dex_core.types import Array
 
-STATUSES = ("solved", "limits", "singular", "residual")
-"""Reached; or not, with a joint at its limit; near a singularity; otherwise (out of reach, or the search ended)."""
+SOLVED, LIMITS, SINGULAR, RESIDUAL = 0, 1, 2, 3
 FOLLOW, GUESS, COLD = 0, 1, 2
 ROTATION_TOLERANCE = 1e-5
 MAX_ACTUATED, MAX_TARGETS = 32, 4
@@ -94,6 +94,19 @@ def make_problem(tree: KinematicTree, places: tuple[Place, ...], limits: tuple[A
     return Problem(tree, places, lower, upper, rest, weight, _seeds(lower, upper, rest, options.seeds), options)
 
 
+def tool_places(tree: KinematicTree, links: Sequence[str], tools: Sequence[ArrayLike | None]) -> tuple[Place, ...]:
+    """Where each tool (4, 4 in its link; None: the link) is fixed to the tree. Raises ConfigError for a tool that is no pose."""
+    found = []
+    for link, tool in zip(links, tools, strict=True):
+        place = tree.place(link)
+        if tool is not None:
+            pose = checked(tool, (4, 4), f"tool on {link!r}")
+            require_poses(pose[None], f"tool on {link!r}")
+            place = Place(place.joint, place.rotation @ pose[:3, :3], place.rotation @ pose[:3, 3] + place.position_m)
+        found.append(place)
+    return tuple(found)
+
+
 def checked(values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
     """``values`` as finite floats of ``shape``. Raises ShapeError and NonFiniteError."""
     out = np.array(values, dtype=float)
@@ -104,19 +117,21 @@ def checked(values: ArrayLike, shape: tuple[int, ...], what: str) -> Array:
     return out
 
 
-def refuse_target(poses: Array, index: int) -> None:
-    """Raises what is wrong with target ``index`` of ``poses`` (..., 4, 4): NonFiniteError, or ConfigError that says how far from a pose it is."""
-    pose = poses.reshape(-1, 4, 4)[index]
-    if not np.isfinite(pose).all():
-        row, column = np.argwhere(~np.isfinite(pose))[0]
-        raise NonFiniteError(f"target pose {index}: {pose[row, column]} at row {row}, column {column}; every number must be finite")
-    rotation = pose[:3, :3]
-    off, determinant = np.abs(rotation.T @ rotation - np.eye(3)).max(), np.linalg.det(rotation)
-    if np.abs(pose[3] - (0.0, 0.0, 0.0, 1.0)).max() > ROTATION_TOLERANCE:
-        raise ConfigError(f"target pose {index}: last row {pose[3]}, expected [0 0 0 1]")
-    raise ConfigError(
-        f"target pose {index} is no rotation: R'R is {off:.2g} from the identity and its determinant {determinant:.6g}; allowed {ROTATION_TOLERANCE:g} off"
-    )
+def require_poses(poses: Array, what: str) -> None:
+    """Raises NonFiniteError or ConfigError for the first of (T, 4, 4) that is no pose, with how far off it is."""
+    for index, pose in enumerate(poses):
+        where = f"{what} {index}" if len(poses) > 1 else what
+        if not np.isfinite(pose).all():
+            row, column = np.argwhere(~np.isfinite(pose))[0]
+            raise NonFiniteError(f"{where}: {pose[row, column]} at row {row}, column {column}; every number must be finite")
+        off, determinant = np.abs(pose[:3, :3].T @ pose[:3, :3] - np.eye(3)).max(), np.linalg.det(pose[:3, :3])
+        if max(off, abs(determinant - 1.0)) > ROTATION_TOLERANCE:
+            raise ConfigError(
+                f"{where} is no rotation: R'R is {off:.2g} from the identity and its determinant is {determinant:.6g}; "
+                f"allowed {ROTATION_TOLERANCE:g} off"
+            )
+        if np.abs(pose[3] - (0.0, 0.0, 0.0, 1.0)).max() > ROTATION_TOLERANCE:
+            raise ConfigError(f"{where}: last row {pose[3]}, expected [0 0 0 1]")
 
 
 def _seeds(lower: Array, upper: Array, rest: Array, count: int) -> Array:
