@@ -53,13 +53,24 @@ class CompiledProblem(VectorProblem):
         self._solve.argtypes, self._solve.restype = [ctypes.c_void_p], None
         self._address = ctypes.addressof(self._task)
 
+    def cost(self, q: Array, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array) -> float:
+        """As in the base class, for a ``q`` inside the limits."""
+        self._fill(targets_m, weights, anchor_rad, hold, q)
+        self._task.max_iterations = 0
+        self._solve(self._address)
+        return float(self._task.cost)
+
     def solve(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, start_rad: Array) -> Solved:
         """As in the base class."""
+        self._fill(targets_m, weights, anchor_rad, hold, start_rad)
+        self._task.max_iterations = MAX_ITERATIONS
+        self._solve(self._address)
+        return Solved(self._buffers["q"].copy(), self._task.cost, self._task.iterations, bool(self._task.settled))
+
+    def _fill(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, q: Array) -> None:
         buffers = self._buffers
         buffers["targets"][:], buffers["weights"][:], buffers["anchor"][:] = targets_m, weights, anchor_rad
-        buffers["hold"][:], buffers["q"][:] = hold, start_rad
-        self._solve(self._address)
-        return Solved(buffers["q"].copy(), self._task.cost, self._task.iterations, bool(self._task.settled))
+        buffers["hold"][:], buffers["q"][:] = hold, q
 
 
 def make_problem(kinematics: HandKinematics, frames: Sequence[str], pairs: Sequence[tuple[int, int]], free: Array) -> VectorProblem:

@@ -73,7 +73,7 @@ class Pinches(NamedTuple):
     apart_m: float = 0.03
     thumb_weight: float = 200.0
     finger_weight: float = 400.0
-    rate: float = 0.25
+    rate: float = 0.15
     finger_m: float = 0.1
 
 

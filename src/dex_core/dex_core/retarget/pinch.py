@@ -61,7 +61,6 @@ def pinch_oracle(
     problem = make_problem(target.kinematics, tips, [(target.fingers.index(f), thumb) for f in chosen], target.free)
     rest, weights = target.rest_rad, np.ones(len(chosen))
     hold = np.full(rest.size, 1e-3 * REST_WEIGHT)
-    found = [problem.solve(target.in_root(wanted), weights, rest, hold, start) for start in spread_starts(target, starts)]
-    best = min(found, key=lambda solved: solved.cost).position_rad
+    best = problem.search(target.in_root(wanted), weights, rest, hold, spread_starts(target, starts), target.groups).position_rad
     reached = pinch_vectors(target, best, chosen)
     return Pinched(best, chosen, wanted, reached, np.linalg.norm(reached - wanted, axis=1))

@@ -55,29 +55,50 @@ class VectorProblem:
         """(m, 3) at ``q`` in the root frame [m]."""
         return self._select @ self._kinematics.positions(q, self._frames)
 
+    def cost(self, q: Array, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array) -> float:
+        """What :meth:`solve` minimises, at ``q`` (n,)."""
+        return float(weights @ np.sum((self.vectors(q) - targets_m) ** 2, axis=1) + hold @ (q - anchor_rad) ** 2)
+
+    def search(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, starts: Sequence[Array], groups: Sequence[Array]) -> Solved:
+        """The best found from many ``starts`` and from what they found, exchanged group by group of columns (fingers are nearly
+        independent, so no single start has to be right for all of them)."""
+        task = (targets_m, weights, anchor_rad, hold)
+        found = [self.solve(*task, start) for start in starts]
+        best = min(found, key=lambda solved: solved.cost)
+        mixed, cost = best.position_rad.copy(), best.cost
+        for group in groups:
+            for other in found:
+                trial = mixed.copy()
+                trial[group] = other.position_rad[group]
+                trial_cost = self.cost(trial, *task)
+                if trial_cost < cost:
+                    mixed, cost = trial, trial_cost
+        return min(best, self.solve(*task, mixed), key=lambda solved: solved.cost) if cost < best.cost else best
+
     def solve(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, start_rad: Array) -> Solved:
         """Joints for (m, 3) targets with (m,) weights, held to ``anchor_rad`` with (n,) weights ``hold`` [m^2/rad^2]."""
         lower, upper = self._kinematics.lower_rad, self._kinematics.upper_rad
         q, damping = np.clip(start_rad, lower, upper), MIN_DAMPING
-        cost = self._cost(q, targets_m, weights, anchor_rad, hold)
+        cost = self.cost(q, targets_m, weights, anchor_rad, hold)
         for iteration in range(MAX_ITERATIONS):
             gradient, hessian = self._model(q, targets_m, weights, anchor_rad, hold)
             movable = self._free & ~(((q <= lower) & (gradient > 0.0)) | ((q >= upper) & (gradient < 0.0)))
             moved, lowered = 0.0, 0.0
             while damping < MAX_DAMPING and movable.any():
                 q_new = np.clip(q + _bounded_step(hessian, gradient, damping, movable, lower - q, upper - q), lower, upper)
-                cost_new = self._cost(q_new, targets_m, weights, anchor_rad, hold)
+                cost_new = self.cost(q_new, targets_m, weights, anchor_rad, hold)
                 if cost_new < cost:
-                    moved, lowered = float(np.abs(q_new - q).max()), cost - cost_new
-                    q, cost, damping = q_new, cost_new, max(0.1 * damping, MIN_DAMPING)
+                    step = q_new - q
+                    moved, lowered = float(np.abs(step).max()), cost - cost_new
+                    gain = lowered / max(float(-step @ (2.0 * gradient + hessian @ step)), 1e-300)
+                    # far from any target the true curvature is larger than the model's: a poor gain asks for more damping
+                    rule = max(0.1, 1.0 - (2.0 * min(gain, 1.0) - 1.0) ** 3) if gain > 0.25 else 10.0
+                    q, cost, damping = q_new, cost_new, max(rule * damping, MIN_DAMPING)
                     break
                 damping *= 10.0
             if moved < STEP_TOLERANCE_RAD or lowered < COST_TOLERANCE * cost:
                 return Solved(q, cost, iteration + 1, True)
         return Solved(q, cost, MAX_ITERATIONS, False)
-
-    def _cost(self, q: Array, targets: Array, weights: Array, anchor: Array, hold: Array) -> float:
-        return float(weights @ np.sum((self.vectors(q) - targets) ** 2, axis=1) + hold @ (q - anchor) ** 2)
 
     def _model(self, q: Array, targets: Array, weights: Array, anchor: Array, hold: Array) -> tuple[Array, Array]:
         """Half the gradient (n,) and half the Gauss-Newton Hessian (n, n) of the cost."""

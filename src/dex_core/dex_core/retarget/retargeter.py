@@ -22,7 +22,7 @@ SMOOTHING = 1e-5
 """Weight of a step's distance from the step before [m^2/rad^2], beside 1 for a fingertip: a lag below 1 % of a finger's motion."""
 REST_WEIGHT = 1e-7
 """Weight of the distance from the open hand [m^2/rad^2]: decides what no keypoint decides."""
-COLD_STARTS = 8
+COLD_STARTS = 16
 """Postures a first step is searched from, besides the open hand."""
 
 
@@ -150,8 +150,7 @@ class Retargeter:
     def _first(self, wanted: Wanted) -> Solved:
         rest = self.hand.rest_rad
         hold = np.full(rest.size, REST_WEIGHT)
-        found = [self._problem.solve(wanted.targets_m, wanted.weights, rest, hold, start) for start in self._starts]
-        return min(found, key=lambda solved: solved.cost)
+        return self._problem.search(wanted.targets_m, wanted.weights, rest, hold, self._starts, self.hand.groups)
 
 
 def spread_starts(hand: TargetHand, count: int) -> list[Array]:

@@ -28,6 +28,7 @@ class TargetHand:
         kinematics, side, fingers: as given.
         rest_rad: (n,) open hand.
         free: (n,) bool, joints that retargeting moves; those that carry the palm (a wrist) stay where they are.
+        groups: of every finger the columns that move its tip.
         palm: (3, 3) axes of the palm frame in the root frame, hand at rest.
         wrist_m: (3,) where the human wrist belongs, root frame [m].
         length_m: knuckle to tip of the middle finger (without one: index) along its joints, of a gripper its opening [m].
@@ -48,6 +49,8 @@ class TargetHand:
         self.free = np.ones(len(kinematics.names), dtype=bool)
         self.free[list(kinematics.tree.columns_of(frame.link))] = False
         self.palm = kinematics.pose(self.rest_rad, frame.link)[:3, :3] @ rotation_rpy(frame.rpy_rad)
+        tree = kinematics.tree
+        self.groups = [np.array(columns, dtype=np.intp) for columns in dict.fromkeys(tree.columns_of(tip) for tip in kinematics.tips)]
         chains = {finger: self._chain(tip, frame.link) for finger, tip in zip(self.fingers, kinematics.tips, strict=True)}
         self.phalanges = {f: knuckles[max(1, len(knuckles) - 2)] for f, knuckles in chains.items() if len(knuckles) > 1}
         middle = kinematics.tips[self.fingers.index(self.reference_finger)]

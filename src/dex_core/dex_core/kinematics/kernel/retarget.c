@@ -154,13 +154,21 @@ void dex_retarget_solve(dex_retarget *t)
                 for (int j = 0; j < n; ++j) q_new[j] = clamp(q[j] + step[j], t->lower[j], t->upper[j]);
                 const double cost_new = cost_at(t, &w, q_new);
                 if (cost_new < cost) {
+                    double predicted = 0.0;
                     for (int j = 0; j < n; ++j) {
-                        moved = fmax(moved, fabs(q_new[j] - q[j]));
-                        q[j] = q_new[j];
+                        step[j] = q_new[j] - q[j];
+                        moved = fmax(moved, fabs(step[j]));
+                    }
+                    for (int j = 0; j < n; ++j) {
+                        predicted -= 2.0 * step[j] * w.gradient[j];
+                        for (int i = 0; i < n; ++i) predicted -= step[j] * w.hessian[j * n + i] * step[i];
                     }
                     lowered = cost - cost_new;
+                    /* far from any target the true curvature is larger than the model's: a poor gain asks for more damping */
+                    const double gain = fmin(lowered / fmax(predicted, 1e-300), 1.0), centred = 2.0 * gain - 1.0;
+                    damping = fmax(damping * (gain > 0.25 ? fmax(0.1, 1.0 - centred * centred * centred) : 10.0), t->min_damping);
+                    memcpy(q, q_new, sizeof(double) * (size_t)n);
                     cost = cost_new;
-                    damping = fmax(0.1 * damping, t->min_damping);
                     break;
                 }
             }
