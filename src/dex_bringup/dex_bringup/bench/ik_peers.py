@@ -15,7 +15,7 @@ from dex_core.kinematics.hand_ik import HandModel
 from dex_core.types import Array
 
 MOST_STEPS = 30
-SETTLED_RAD = 1e-5
+SETTLED_RAD = 1e-4
 POSTURE_COST = 1e-3
 """Beside 1 for a metre of a tip."""
 

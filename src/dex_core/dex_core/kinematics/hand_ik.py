@@ -21,7 +21,7 @@ from dex_core.types import Array, frozen_array
 
 TOLERANCE_M = 1e-5
 MAX_ITERATIONS = 60
-POSTURE_WEIGHT = 0.05
+POSTURE_WEIGHT = 0.1
 ENGINES = ("", "numpy")
 
 
@@ -69,7 +69,8 @@ class HandIk:
 
     Args:
         hand: a ``HandKinematics`` or a ``HandModel``; its root frame is the wrist frame of the targets.
-        rest_rad: (n,) posture a redundant finger is drawn to, as far as its target leaves it free; None: a slightly closed hand.
+        rest_rad: (n,) posture a redundant finger is drawn to, as far as its target leaves it free; None: the middle of the range,
+            from where tracks are followed furthest.
         posture_weight: how far on the way to the rest posture one solve may draw from the previous solution, 0 to 1.
         tolerance_m: a target this near counts as reached.
         max_iterations: of one search from one start.
@@ -93,7 +94,8 @@ class HandIk:
         self.names, self.fingers = tuple(hand.names), tuple(hand.fingers)
         self.lower_rad = frozen_array(hand.lower_rad, (n,), "lower limits")
         self.upper_rad = frozen_array(hand.upper_rad, (n,), "upper limits")
-        self.rest_rad = frozen_array(np.clip(self._rest() if rest_rad is None else frozen_array(rest_rad, (n,), "rest posture"), self.lower_rad, self.upper_rad), (n,), "rest posture")
+        rest = 0.5 * (self.lower_rad + self.upper_rad) if rest_rad is None else frozen_array(rest_rad, (n,), "rest posture")
+        self.rest_rad = frozen_array(np.clip(rest, self.lower_rad, self.upper_rad), (n,), "rest posture")
         self.groups: list[FingerGroup] = groups_of(hand.tree, hand.tips, self.lower_rad, self.upper_rad)
         self.tolerance_m = tolerance_m
         self.compiled = engine != "numpy" and kernel() is not None
@@ -159,12 +161,6 @@ class HandIk:
             return COLD
         self.engine.start[:] = self._shaped(given, (len(self.names),), "previous solution" if mode == PREVIOUS else "start of the search")
         return mode
-
-    def _rest(self) -> Array:
-        """A third of the way from straight (zero, or the limit nearest to it) to the limit furthest from it where a joint flexes one way only."""
-        straight = np.clip(np.zeros(len(self.names)), self.lower_rad, self.upper_rad)
-        above, below = self.upper_rad - straight, straight - self.lower_rad
-        return straight + np.where(above > 2.0 * below, above / 3.0, np.where(below > 2.0 * above, -below / 3.0, 0.0))
 
     @staticmethod
     def _shaped(values: ArrayLike, shape: tuple[int, ...], where: str) -> Array:

@@ -30,6 +30,7 @@ class Chains:
             self._fill(i, group)
         if row is not None:
             self._repeat(row)
+        self._slides = bool(self._slide.any())
         self._first = np.arange(len(self._tip))[:, None]
 
     def _fill(self, i: int, group: FingerGroup) -> None:
@@ -64,13 +65,15 @@ class Chains:
             column = self._actuated[r, j]
             position[r, j], fold[r, j, column] = four_bar_angle(bar, float(q[r, column]))
         angle = position[:, :, None, None]
-        local = self._fixed + np.sin(angle) * self._sine + np.cos(angle) * self._cosine + angle * self._slide
+        local = np.sin(angle) * self._sine
+        local += np.cos(angle) * self._cosine
+        local += self._fixed
+        if self._slides:
+            local += angle * self._slide
         depth = local.shape[1]
-        frames, points = local.copy(), np.empty((*local.shape[:2], 4, 1))
-        points[:, -1] = self._tip
-        for j in range(1, depth):
-            np.matmul(frames[:, j - 1], local[:, j], out=frames[:, j])
-            back = depth - j
-            np.matmul(local[:, back], points[:, back], out=points[:, back - 1])
-        moved = (frames @ (self._turn @ points))[:, :, :3, 0]
-        return (local[:, 0] @ points[:, 0])[:, :3, 0], moved.transpose(0, 2, 1) @ fold
+        moved = np.zeros((len(q), 4, 1 + depth))  # the tip, then what each joint does to it, carried from the last joint to the root
+        moved[:, :, :1] = self._tip
+        for j in range(depth - 1, -1, -1):
+            moved[:, :, 1 + j : 2 + j] = self._turn[:, j] @ moved[:, :, :1]
+            moved = local[:, j] @ moved
+        return moved[:, :3, 0], moved[:, :3, 1:] @ fold

@@ -12,7 +12,7 @@ from dex_core.types import Array
 ENOUGH = 1e-12
 """A squared distance below this ends a search [m^2]."""
 PROXIMITY = 1e-6
-"""Pull of a redundant finger to its reference while it searches [m^2/rad^2]."""
+"""Pull to the reference while a search is drawn to it [m^2/rad^2]."""
 SETTLED_RAD = 1e-7
 CREEPING = 1e-9
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1e9
@@ -25,96 +25,115 @@ class Problem(NamedTuple):
 
     Attributes:
         evaluate: (R, c) q -> (R, m) coordinates and (R, m, c) their derivatives.
-        target: (R, m). weight: (R,) unused rows may be anything. lower, upper, active, reference: (R, c).
+        target: (R, m). lower, upper, active, reference: (R, c); a column that moves nothing may be active and stays.
     """
 
     evaluate: Callable[[Array], tuple[Array, Array]]
     target: Array
-    weight: Array
     lower: Array
     upper: Array
     active: np.ndarray
     reference: Array
 
 
-def approach(problem: Problem, q: Array, redundant: np.ndarray, limit: int) -> tuple[Array, Array, np.ndarray, int]:
-    """Each row drawn to its reference first where it is redundant, then to its target alone.
+class Found(NamedTuple):
+    """Where searches ended: (R, c) joints, (R,) squared distances, (R,) whether each came to rest, and the steps taken."""
 
-    Returns:
-        (R, c) joints, (R,) squared distances, (R,) whether the search came to rest, and the steps taken.
-    """
-    steps = 0
-    if redundant.any():
-        q, _cost, _settled, steps = descend(problem, q, PROXIMITY * redundant, limit)
-    q, cost, settled, more = descend(problem, q, None, limit)
-    return q, cost, settled, steps + more
+    q: Array
+    cost: Array
+    settled: np.ndarray
+    steps: int
 
 
-def descend(problem: Problem, q: Array, pull: Array | None, limit: int) -> tuple[Array, Array, np.ndarray, int]:
+def approach(problem: Problem, q: Array, drawn: np.ndarray, limit: int) -> Found:
+    """Each row to its reference first where it is to be drawn, then to its target alone."""
+    if not drawn.any():
+        return descend(problem, q, None, limit)
+    near = descend(problem, q, PROXIMITY * drawn, limit)
+    found = descend(problem, near.q, None, limit)
+    return found._replace(steps=found.steps + near.steps)
+
+
+def descend(problem: Problem, q: Array, pull: Array | None, limit: int) -> Found:
     """One search a row; as :func:`approach`, with ``pull`` (R,) [m^2/rad^2] towards the reference."""
-    point, jacobian = problem.evaluate(q)
-    error = problem.target - point
-    cost = np.einsum("rm,rm->r", error, error)
-    total = cost if pull is None else cost + pull * np.square(q - problem.reference).sum(axis=1)
+    error, jacobian, cost, total = _look(problem, q, pull)
     damping = np.full(len(q), FIRST_DAMPING)
-    going = problem.active.any(axis=1)
-    steps = 0
+    going, steps, last = problem.active.any(axis=1), 0, None
     for _ in range(2 * limit):  # a step that is refused counts as well
-        going &= (cost > ENOUGH) if pull is None else (cost > ENOUGH) | (pull > 0.0)
+        going = going & (cost > ENOUGH) if pull is None else going & ((cost > ENOUGH) | (pull > 0.0))
         if not going.any():
-            return q, cost, ~going, steps
+            return Found(q, cost, ~going, steps)
+        if last is not None:
+            damping = _next_damping(damping, *last)
         steps += int(np.count_nonzero(going))
         gradient = (error[:, None, :] @ jacobian)[:, 0]
-        hessian = jacobian.transpose(0, 2, 1) @ jacobian
+        matrix = jacobian.transpose(0, 2, 1) @ jacobian
+        diagonal = matrix.reshape(len(q), -1)[:, :: q.shape[1] + 1]
         if pull is not None:
-            gradient = gradient - pull[:, None] * (q - problem.reference)
-            hessian = hessian + pull[:, None, None] * np.eye(q.shape[1])
-        free = problem.active & ~((q <= problem.lower) & (gradient < 0.0)) & ~((q >= problem.upper) & (gradient > 0.0)) & going[:, None]
-        step = _bounded_step(hessian, gradient, q, free, damping, problem.lower, problem.upper)
+            gradient -= pull[:, None] * (q - problem.reference)
+            diagonal += pull[:, None]
+        damper = damping[:, None] * (diagonal + FLOOR)
+        diagonal += damper
+        free = problem.active & going[:, None] & ((q > problem.lower) | (gradient >= 0.0)) & ((q < problem.upper) | (gradient <= 0.0))
+        step = _bounded_step(matrix, damper, gradient, q, free, problem)
         new = np.minimum(np.maximum(q + step, problem.lower), problem.upper)
-        point, new_jacobian = problem.evaluate(new)
-        new_error = problem.target - point
-        new_cost = np.einsum("rm,rm->r", new_error, new_error)
-        new_total = new_cost if pull is None else new_cost + pull * np.square(new - problem.reference).sum(axis=1)
-        moved = np.abs(step).max(axis=1) >= SETTLED_RAD
-        accepted = going & moved & (new_total < total)
+        new_error, new_jacobian, new_cost, new_total = _look(problem, new, pull)
         gained = total - new_total
-        predicted = np.einsum("rc,rc->r", step, 2.0 * gradient - (hessian @ step[:, :, None])[:, :, 0])
+        moved = np.abs(step).max(axis=1) >= SETTLED_RAD
+        accepted = going & moved & (gained > 0.0)
+        going = going & moved & ~(accepted & (gained < CREEPING * total)) & (damping < MOST_DAMPING)
         if accepted.all():
-            q, error, jacobian, cost = new, new_error, new_jacobian, new_cost
-        else:
+            q, error, jacobian, cost, total = new, new_error, new_jacobian, new_cost, new_total
+        elif accepted.any():
             keep = accepted[:, None]
-            q, error, cost = np.where(keep, new, q), np.where(keep, new_error, error), np.where(accepted, new_cost, cost)
-            jacobian = np.where(keep[:, :, None], new_jacobian, jacobian)
-        going &= moved & ~(accepted & (gained < CREEPING * total)) & (damping < MOST_DAMPING)
-        total = np.where(accepted, new_total, total)
-        damping = _next_damping(damping, accepted, gained, predicted)
-    return q, cost, ~going | (cost <= ENOUGH), steps
+            q, error, jacobian = np.where(keep, new, q), np.where(keep, new_error, error), np.where(keep[:, :, None], new_jacobian, jacobian)
+            cost, total = np.where(accepted, new_cost, cost), np.where(accepted, new_total, total)
+        last = accepted, gained, matrix, damper, gradient, step
+    return Found(q, cost, ~going | (cost <= ENOUGH), steps)
 
 
-def _next_damping(damping: Array, accepted: np.ndarray, gained: Array, predicted: Array) -> Array:
+def _look(problem: Problem, q: Array, pull: Array | None) -> tuple[Array, Array, Array, Array]:
+    """(R, m) errors, (R, m, c) Jacobians, (R,) squared distances, and (R,) those with the pull."""
+    point, jacobian = problem.evaluate(q)
+    error = problem.target - point
+    cost = np.square(error).sum(axis=1)
+    return error, jacobian, cost, cost if pull is None else cost + pull * np.square(q - problem.reference).sum(axis=1)
+
+
+def _next_damping(damping: Array, accepted: np.ndarray, gained: Array, matrix: Array, damper: Array, gradient: Array, step: Array) -> Array:
+    """After a step: less where the model of the cost foretold it, more where it was wrong or the step refused."""
+    predicted = (step * (2.0 * gradient - (matrix @ step[:, :, None])[:, :, 0] + damper * step)).sum(axis=1)
     ratio = gained / np.maximum(predicted, 1e-300)
     curve = 2.0 * np.minimum(np.maximum(ratio, 0.0), 1.0) - 1.0
-    rule = np.where(ratio > 0.25, np.maximum(0.05, 1.0 - curve**3), 10.0)
+    rule = np.where(ratio > 0.25, np.maximum(0.05, 1.0 - curve * curve * curve), 10.0)
     return np.where(accepted, np.maximum(damping * rule, LEAST_DAMPING), np.maximum(damping * 10.0, 1e-5))
 
 
-def _bounded_step(hessian: Array, gradient: Array, q: Array, free: np.ndarray, damping: Array, lower: Array, upper: Array) -> Array:
+def _bounded_step(matrix: Array, damper: Array, gradient: Array, q: Array, free: np.ndarray, problem: Problem) -> Array:
     """(R, c) damped steps; joints that would leave their limits are put on them and the rest is solved again."""
-    columns = q.shape[1]
-    diagonal = np.arange(columns)
-    matrix = hessian.copy()
-    matrix[:, diagonal, diagonal] += damping[:, None] * (matrix[:, diagonal, diagonal] + FLOOR)
-    step = np.zeros_like(q)
+    columns, step = q.shape[1], None
     for _ in range(columns + 1):
-        both = free[:, :, None] & free[:, None, :]
-        system = np.where(both, matrix, np.eye(columns))
-        pushed = gradient - (hessian @ step[:, :, None])[:, :, 0] if step.any() else gradient
-        move = np.linalg.solve(system, np.where(free, pushed, 0.0)[:, :, None])[:, :, 0]
+        if free.all():
+            move = _solve_each(matrix, gradient)
+        else:
+            pushed = gradient if step is None else gradient - (matrix @ step[:, :, None])[:, :, 0] + damper * step
+            move = _solve_each(np.where(free[:, :, None] & free[:, None, :], matrix, np.eye(columns)), np.where(free, pushed, 0.0))
         to = q + move
-        out = free & ((to < lower) | (to > upper))
+        out = free & ((to < problem.lower) | (to > problem.upper))
         if not out.any():
-            return np.where(free, move, step)
-        step = np.where(out, np.where(to < lower, lower, upper) - q, step)
+            return move if step is None else np.where(free, move, step)
+        step = np.where(out, np.where(to < problem.lower, problem.lower, problem.upper) - q, 0.0 if step is None else step)
         free = free & ~out
     return step
+
+
+def _solve_each(matrix: Array, right: Array) -> Array:
+    """(R, c) solutions of (R, c, c) systems; two unknowns by hand, which is what hands with one motor a finger need and three times as fast."""
+    if right.shape[1] != 2:
+        return np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
+    a, b, d = matrix[:, 0, 0], matrix[:, 0, 1], matrix[:, 1, 1]
+    x, y = right[:, 0], right[:, 1]
+    move = np.empty_like(right)
+    move[:, 0], move[:, 1] = d * x - b * y, a * y - b * x
+    move /= (a * d - b * b)[:, None]
+    return move

@@ -28,7 +28,7 @@ class FingerGroup:
         tree: the joints that move these tips: as ``KinematicTree``, but without names of links.
         tip_joint, tip_local_m: (k,), (k, 3) where the tips are.
         moves: (k, c) bool. owner: (c,) the one tip a column moves, or -1.
-        redundant: more joints than a tip's three coordinates for some finger.
+        drawn: some finger has three joints or more: its solutions are many or lie in branches, so its search is drawn to a reference.
         forward: kinematics of the group alone.
         sample_rad: (b, s, c); the columns with several tips are the same within a block. sample_tip_m: (b, k, 3, s).
     """
@@ -41,7 +41,7 @@ class FingerGroup:
             raise ConfigError(f"{len(fingers)} fingers share {len(self.columns)} joints; at most {MOST_TIPS} and {MOST_COLUMNS} can be solved together")
         self.moves = np.array([np.isin(self.columns, c) for c in columns])
         self.owner = np.where(self.moves.sum(axis=0) == 1, self.moves.argmax(axis=0), -1).astype(np.int32)
-        self.redundant = bool((self.moves.sum(axis=1) > 3).any())
+        self.drawn = bool((self.moves.sum(axis=1) >= 3).any())
         places = [tree.place(tips[f]) for f in fingers]
         joints = _ancestors(tree, [p.joint for p in places])
         self.tree = _part(tree, joints, self.columns)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dex_core.kinematics.hand_ik_chains import Chains
-from dex_core.kinematics.hand_ik_descend import Problem, approach
+from dex_core.kinematics.hand_ik_descend import Found, Problem, approach
 from dex_core.kinematics.hand_ik_forward import ManyForward
 from dex_core.kinematics.hand_ik_groups import FingerGroup
 from dex_core.kinematics.hand_ik_kernel import COLD, NOT_FINITE, PREVIOUS
@@ -44,9 +44,10 @@ class NumpyEngine:
         self._columns = np.full((len(single), self._width), n, dtype=np.intp)  # n: a column of nothing, behind the last
         for i, group in enumerate(single):
             self._columns[i, : len(group.columns)] = group.columns
-        self._padded_lower, self._padded_upper = (np.append(a, 0.0)[self._columns] for a in (lower_rad, upper_rad))
+        self._wide = np.zeros(n + 1)
+        self._padded_lower, self._padded_upper, self._padded_rest = (np.append(a, 0.0)[self._columns] for a in (lower_rad, upper_rad, rest_rad))
         self._used = self._columns < n
-        self._redundant = np.array([g.redundant for g in single], dtype=bool)
+        self._drawn = np.array([g.drawn for g in single], dtype=bool)
         self._chains = Chains(single) if single else None
         self._forward = {i: ManyForward(self._groups[i]) for i in self._alone}
 
@@ -93,24 +94,25 @@ class NumpyEngine:
     def _solve_single(self, mode: int, base: Array, local: bool) -> int:
         """All fingers with joints of their own, side by side."""
         wanted = self.weight[self._row_fingers] > 0.0
-        padded = np.append(base, 0.0)[self._columns]
-        reference = padded if mode != PREVIOUS else padded + self._posture * (np.append(self._rest, 0.0)[self._columns] - padded)
+        self._wide[:-1] = base
+        padded = self._wide[self._columns]
+        reference = padded if mode != PREVIOUS else padded + self._posture * (self._padded_rest - padded)
         q = padded.copy()
         if mode == COLD:
             for i in np.flatnonzero(wanted):
                 seeds = self._seeds(self._single[i], padded[i, self._used[i]], None, 1)
                 q[i, self._used[i]] = seeds[0]
         problem = Problem(
-            self._chains, self.target[self._row_fingers], np.ones(len(q)), self._padded_lower, self._padded_upper, self._used & wanted[:, None], reference
+            self._chains, self.target[self._row_fingers], self._padded_lower, self._padded_upper, np.repeat(wanted[:, None], self._width, axis=1), reference
         )
-        q, cost, settled, steps = approach(problem, q, self._redundant, self._limit)
-        self.iterations += steps
+        found = approach(problem, q, self._drawn, self._limit)
+        self.iterations += found.steps
+        q, cost, settled, _steps = found
         for i in np.flatnonzero(wanted & (cost > self._reached)) if not local else ():
             own = self._used[i]
             q[i, own], cost[i], settled[i] = self._elsewhere(self._single[i], mode, padded[i, own], reference[i, own], q[i, own], cost[i], settled[i])
         self.q[self._columns[self._used]] = q[self._used]
-        tips = self._chains(q)[0]
-        self.residual[self._row_fingers] = np.sqrt(np.square(self.target[self._row_fingers] - tips).sum(axis=1))
+        self.residual[self._row_fingers] = np.sqrt(cost)
         return _worst(cost, settled, wanted, self._reached)
 
     def _solve_alone(self, index: int, mode: int, base: Array, local: bool) -> int:
@@ -121,9 +123,9 @@ class NumpyEngine:
         q, status = start, CONVERGED
         if wanted.any():
             seed = self._seeds(index, start, None, 1)[0] if mode == COLD else start
-            many, cost, settled, steps = self._approach(index, seed[None], start, reference)
-            self.iterations += steps
-            q, worst, calm = many[0], cost[0], settled[0]
+            found = self._approach(index, seed[None], start, reference)
+            self.iterations += found.steps
+            q, worst, calm = found.q[0], found.cost[0], found.settled[0]
             if worst > self._reached and not local:
                 q, worst, calm = self._elsewhere(index, mode, start, reference, q, worst, calm)
             status = _worst(np.array([worst]), np.array([calm]), np.array([True]), self._reached)
@@ -151,11 +153,11 @@ class NumpyEngine:
         return many[best], costs[best], calm[best]
 
     def _from_seeds(self, index: int, start: Array, reference: Array, near: Array | None, most: int) -> tuple[Array, Array, Array]:
-        many, cost, settled, steps = self._approach(index, self._seeds(index, start, near, most), start, reference)
-        self.iterations += steps
-        return many, cost, settled
+        found = self._approach(index, self._seeds(index, start, near, most), start, reference)
+        self.iterations += found.steps
+        return found.q, found.cost, found.settled
 
-    def _approach(self, index: int, seeds: Array, start: Array, reference: Array) -> tuple[Array, Array, np.ndarray, int]:
+    def _approach(self, index: int, seeds: Array, start: Array, reference: Array) -> Found:
         """Searches of one group from each row of ``seeds``."""
         group = self._groups[index]
         weight = self.weight[group.fingers]
@@ -166,8 +168,8 @@ class NumpyEngine:
         target = (self.target[group.fingers[wanted]] * gain[:, None]).ravel()
         limits = (np.tile(side[group.columns], (count, 1)) for side in (self._lower, self._upper))
         active = np.tile(group.moves[wanted].any(axis=0), (count, 1))
-        problem = Problem(evaluate, np.tile(target, (count, 1)), np.ones(count), *limits, active, np.tile(reference, (count, 1)))
-        return approach(problem, seeds, np.full(count, group.redundant), self._limit)
+        problem = Problem(evaluate, np.tile(target, (count, 1)), *limits, active, np.tile(reference, (count, 1)))
+        return approach(problem, seeds, np.full(count, group.drawn), self._limit)
 
     def _reference(self, mode: int, columns: np.ndarray) -> Array:
         base = np.clip(self.start, self._lower, self._upper)[columns]
