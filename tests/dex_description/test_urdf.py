@@ -41,6 +41,7 @@ def test_shapes_keep_size_place_and_colour() -> None:
 
 @pytest.mark.parametrize("text, message", [
     ("<robot", "not a URDF"),
+    (robot(LINK.format("a") + LINK.format("a")), "link 'a' is there more than once"),
     ("<sdf/>", "root element is 'sdf'"),
     (robot('<link name="a"><visual><geometry><mesh filename="x"/></geometry></visual></link>'), "box, cylinder or sphere, found mesh"),
     (robot('<joint name="j" type="planar"/>'), "'j' has kind 'planar'; allowed: fixed, revolute, prismatic"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from dex_core.config import find_share, load_cell, load_robot, load_task
-from dex_core.config.load import names_in
+from dex_core.config.load import ADDRESSES, aliases_in, allowed_names, default_home, names_in
 from dex_core.errors import ConfigError
 
 
@@ -29,6 +29,78 @@ def test_every_task_loads(name: str) -> None:
     assert load_task(name).name == name
 
 
+HANDS = names_in("hands")
+
+
+@pytest.mark.parametrize("side", ("left", "right"))
+@pytest.mark.parametrize("name", HANDS)
+def test_any_hand_goes_on_any_arm(name: str, side: str, tmp_path: Path) -> None:
+    other = "leap" if name == "ability" else "ability"
+    robot = load_robot(name)
+    for arm in ("xarm7", "fr3", "panda"):
+        hand = load_cell("xarm_bimanual", arm=arm, **{f"{side}_hand": name}).interface(f"{side}_hand")
+        assert (hand.robot, hand.side, hand.mounted_on) == (robot.for_side(side), side, f"{side}_{load_robot(arm).tip_link}")
+        assert hand.mount == robot.mounts[arm][side] or (arm, name) == ("xarm7", "inspire")  # that one the cell file mounts
+    cell = load_cell("xarm_bimanual", hand=other, **{f"{side}_hand": name})
+    cell.save(tmp_path / "cell.yaml")
+    assert load_cell(tmp_path / "cell.yaml") == cell
+
+
+@pytest.mark.parametrize("name", HANDS)
+def test_any_hand_goes_on_the_body(name: str) -> None:
+    cell = load_cell("g1", hand=name)
+    assert list(cell.interfaces) == ["body", "left_hand", "right_hand"]
+    assert cell.interface("right_hand").mount == load_robot(name).mounts["g1"]["right"]
+    assert cell.interface("body").names == load_robot("g1").actuated, "a body's joints carry no prefix"
+
+
+@pytest.mark.parametrize("name", HANDS + names_in("arms"))
+def test_a_default_home_is_well_inside_the_limits(name: str) -> None:
+    robot = load_robot(name)
+    for joint, position in default_home(robot).items():
+        limit = robot.limits[joint]
+        margin = 0.0999 * (limit.upper_rad - limit.lower_rad)
+        assert limit.lower_rad + margin <= position <= limit.upper_rad - margin
+
+
+def test_aliases_are_names() -> None:
+    assert aliases_in("hands") == {alias: name for name in HANDS for alias in load_robot(name).aliases}
+    for alias, name in {"xhand": "xhand1", "paxini": "dexh13", "svh": "schunk_svh"}.items():
+        assert load_robot(alias) == load_robot(name)
+        assert load_cell("xarm_bimanual", hand=alias) == load_cell("xarm_bimanual", hand=name)
+    with pytest.raises(ConfigError, match="xhand1.*paxini"):
+        load_robot("claw")
+
+
+def test_no_name_and_no_alias_is_given_twice() -> None:
+    every = [word for folder in ("arms", "hands") for word in allowed_names(folder)]
+    assert len(every) == len(set(every))
+
+
+def test_what_is_exchanged_keeps_its_place_and_the_rest_stays() -> None:
+    plain, mixed = load_cell("xarm_bimanual"), load_cell("xarm_bimanual", left_hand="ability", right_hand="inspire", left_arm="fr3")
+    for name in ("right_arm", "right_hand"):
+        assert mixed.interface(name) == plain.interface(name)
+    assert mixed.interface("left_arm").mount == plain.interface("left_arm").mount
+    assert (mixed.control, mixed.policy, mixed.cameras, list(mixed.interfaces)) == (plain.control, plain.policy, plain.cameras, list(plain.interfaces))
+    assert load_cell("xarm_bimanual", hand="inspire", arm="xarm7") == plain
+
+
+def test_a_side_alone_wins_over_both() -> None:
+    cell = load_cell("xarm_bimanual", hand="leap", left_hand="shadow")
+    assert (cell.interface("left_hand").robot.name, cell.interface("right_hand").robot.name) == ("shadow", "leap")
+
+
+def test_addresses_follow_the_driver() -> None:
+    cell = load_cell("xarm_bimanual", left_hand="ability", addresses={"left_hand": "/dev/ttyUSB0"})
+    address = cell.interface("left_hand").address
+    assert (address.transport, address.simulated, address.real, address.baud) == ("serial", "", "/dev/ttyUSB0", 460_800)
+    back = load_cell("franka", hand="inspire").interface("right_hand").address
+    assert (back.transport, back.simulated) == ("modbus_tcp", "127.0.0.22:6000")
+    known = {load_robot(name).driver for name in HANDS + names_in("arms")}
+    assert known <= set(ADDRESSES), "every driver says how it is reached"
+
+
 def test_overrides_reach_the_cell() -> None:
     cell = load_cell("xarm_bimanual", hand="inspire", simulated=False, seed=7, bundle="mine", addresses={"left_arm": "10.0.0.2"})
     assert (cell.simulated, cell.sim.seed, cell.policy.bundle) == (False, 7, "mine")
@@ -42,6 +114,10 @@ def test_overrides_reach_the_cell() -> None:
     [
         ("xarm", {}, "no cell is called 'xarm'; there is"),
         ("xarm_bimanual", {"hand": "claw"}, "'claw' is not known; allowed"),
+        ("xarm_bimanual", {"arm": "inspire"}, "arm 'inspire' is not known; allowed"),
+        ("xarm_bimanual", {"left_arm": "g1"}, "g1 is a body with two arms"),
+        ("franka", {"left_hand": "leap"}, "this cell has no left_hand; it has"),
+        ("g1", {"arm": "fr3"}, "this cell has no arm to exchange"),
         ("xarm_bimanual", {"left_hnad": "inspire"}, "unknown override 'left_hnad'"),
         ("xarm_bimanual", {"addresses": {"tail": "x"}}, "no interface 'tail'"),
     ],
@@ -70,6 +146,9 @@ def _broken(change: str, value: object, tmp_path: Path) -> Path:
         ("interfaces/left_arm/side", "right", "must be called right_arm"),
         ("interfaces/left_arm/robot", "xarm9", "no arm or hand is called 'xarm9'"),
         ("interfaces/left_arm/home_rad", {"joint1": 0.0}, "home_rad must name exactly"),
+        ("interfaces/left_arm/mount", None, "'mount' is missing"),
+        ("interfaces/left_arm/address", {"transport": "smoke"}, "transport is 'smoke'; allowed"),
+        ("interfaces/left_hand", {"side": "left", "robot": "leap", "mounted_on": "left_link7"}, "'left_link7', which is no flange"),
         ("control", {"rate_hz": -5.0}, "rate_hz is -5.0; allowed"),
         ("control", {"rate": 5.0}, "unknown key 'rate'"),
         ("extra", 1, "unknown key 'extra'"),
