@@ -20,6 +20,8 @@ PROBE = 0.4
 """How far towards an end a joint is turned to see what it does: a finger turned all the way comes back."""
 LEAST_GAIN = {"finger": 0.45, "thumb": 0.35}
 """A joint whose tip goes this part of its way, or less, where closing goes, spreads or turns the finger: it stays at rest."""
+LEAST_WAY_M = 0.001
+"""A tip that moves less is only twisted about itself."""
 GRASP_M = (0.06, 0.0, 0.03)
 """Where a thumb closes to, in the palm frame: in front of the palm, a little towards the fingers."""
 
@@ -70,15 +72,16 @@ def _ends(robot: RobotConfig, description: RobotDescription, side: str, joint: s
     moved = [name for name, finger in fingers.items() if joint in finger.joints]
     if not moved or len(fingers) > 2 and len(moved) == len(fingers):  # a wrist moves all fingers and closes none
         return Ends(rest[joint], rest[joint])
-    measure = _gap if len(fingers) <= 2 else _to_grasp if moved == ["thumb"] else _into_palm
-    tips = [fingers[name].tip for name in (fingers if measure is _gap else moved)]
+    measure = _gap if len(fingers) <= 2 else _to_grasp if "thumb" in moved else _into_palm
+    tips = [fingers[name].tip for name in (fingers if measure is _gap else ("thumb",) if measure is _to_grasp else moved)]
     before = link_poses(description, rest)
     frame = palm_pose(robot.palm[side], before) if robot.palm else np.eye(4)
     gains = {}
     for end in (limit.lower_rad, limit.upper_rad):
         after = link_poses(description, {**rest, joint: rest[joint] + PROBE * (end - rest[joint])})
         track = np.linalg.inv(frame) @ np.array([[poses[tip] @ (0.0, 0.0, 0.0, 1.0) for tip in tips] for poses in (before, after)])[..., None]
-        gains[end] = measure(track[0, :, :3, 0], track[1, :, :3, 0])
+        way = float(np.linalg.norm(track[1] - track[0], axis=1).mean())
+        gains[end] = measure(track[0, :, :3, 0], track[1, :, :3, 0]) if way > LEAST_WAY_M else 0.0
     closed = max(gains, key=gains.__getitem__)
     least = LEAST_GAIN["thumb" if measure is _to_grasp else "finger"]
     return Ends(rest[joint], closed if gains[closed] > least else rest[joint])

@@ -141,7 +141,7 @@ class Viewer:
     # -- the controls ---------------------------------------------------------------------------------------------------
     def _add_controls(self) -> dict[str, viser.GuiSliderHandle[float]]:
         gui = self._server.gui
-        gui.configure_theme(control_layout="collapsible", control_width="medium", show_logo=False, show_share_button=False)
+        gui.configure_theme(control_width="medium", show_logo=False, show_share_button=False)
         coupled = sum(joint.mimic is not None for joint in self._moving)
         words = f"{len(self.subject.ranges)} actuated joints" + (f", {coupled} coupled to them move along" if coupled else "")
         gui.add_markdown(f"### {self.subject.title}\n{words}. Angles in rad, lengths in m.")
