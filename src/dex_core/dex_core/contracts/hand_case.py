@@ -49,8 +49,8 @@ class HandCase:
 
     @cached_property
     def robot(self) -> RobotConfig:
-        """The configuration."""
-        return load_robot(self.name)
+        """The configuration as it is on this side."""
+        return load_robot(self.name).for_side(self.side)
 
     @cached_property
     def urdf(self) -> str:

@@ -63,17 +63,16 @@ def hardware_round_trip(case: HandCase) -> Outcome:
 
 
 def limits(case: HandCase) -> Outcome:
-    """Finite, ordered, with a range left, and inside what a URDF of either side allows."""
-    hand, sides = case.hand, [HandCase(case.name, side).bounds_rad for side in case.robot.sides]
+    """Finite, ordered, with a range left, and inside what this side's URDF allows."""
+    hand, bounds = case.hand, case.bounds_rad
     if not (np.isfinite(hand.lower_rad).all() and np.isfinite(hand.upper_rad).all()):
         return _failed(f"not finite: {hand.lower_rad} to {hand.upper_rad}")
     for name, low, high in zip(hand.names, hand.lower_rad, hand.upper_rad, strict=True):
         if not low < high:
             return _failed(f"{name}: {low} to {high} rad")
         limit = case.robot.limits[name]
-        widest = min(side[name][0] for side in sides), max(side[name][1] for side in sides)
-        if limit.lower_rad < widest[0] - 1e-9 or limit.upper_rad > widest[1] + 1e-9:
-            return _failed(f"{name}: {limit.lower_rad} to {limit.upper_rad} in the configuration, {widest[0]} to {widest[1]} in the URDFs")
+        if limit.lower_rad < bounds[name][0] - 1e-9 or limit.upper_rad > bounds[name][1] + 1e-9:
+            return _failed(f"{name}: {limit.lower_rad} to {limit.upper_rad} in the configuration, {bounds[name]} in the URDF")
     return _passed("inside the URDF's")
 
 

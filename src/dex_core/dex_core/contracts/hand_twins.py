@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dex_core.contracts.hand_case import FAILED, PASSED, REPORTED, SKIPPED, HandCase, Outcome
 from dex_core.errors import DexError
@@ -50,16 +51,19 @@ def equals_reference(case: HandCase) -> Outcome:
 
 
 def mirror_symmetry(case: HandCase) -> Outcome:
-    """At the same joint values the tips of left and right are mirror images through the wrist's y = 0 plane."""
+    """At the same joint values, finger by finger, the tips of left and right are mirror images through the wrist's y = 0 plane."""
     if set(case.robot.sides) != {"left", "right"}:
         return Outcome(SKIPPED, f"there is only {list(case.robot.sides)}")
     other = HandCase(case.name, "left" if case.side == "right" else "right")
     swap = slice(None, None, -1 if case.is_gripper else 1)  # a gripper's fingers are each other's image
-    signs = np.ones(1) if case.is_gripper else _signs(case, other)
-    gaps = np.zeros(len(case.hand.fingers))
+    match = _columns(case, other)
+    signs = np.ones(1) if case.is_gripper else _signs(case, other, match)
+    low, high = other.hand.lower_rad[match], other.hand.upper_rad[match]
+    gaps, image = np.zeros(len(case.hand.fingers)), np.zeros(len(match))
     for q in case.random_poses(POSES):
-        q = other.hand.clip(signs * q) * signs
-        gaps = np.maximum(gaps, np.linalg.norm(case.hand.fingertips(q) @ MIRROR - other.hand.fingertips(signs * q)[swap], axis=1))
+        image[match] = np.clip(signs * q, low, high)
+        mirrored = case.hand.fingertips(signs * image[match]) @ MIRROR
+        gaps = np.maximum(gaps, np.linalg.norm(mirrored - other.hand.fingertips(image)[swap], axis=1))
     turned = [name for name, sign in zip(case.hand.names, signs, strict=True) if sign < 0.0]
     row = int(np.argmax(gaps))
     found = f"worst {case.hand.fingers[row]} {1e3 * gaps[row]:.2f} mm" + (f"; turned joints: {', '.join(turned)}" if turned else "")
@@ -71,12 +75,21 @@ def mirror_symmetry(case: HandCase) -> Outcome:
     return Outcome(FAILED, f"{found}; " + (f"at most {1e3 * case.mirror_within_m:.2f} mm is stated" if why else "no reason is stated"))
 
 
-def _signs(case: HandCase, other: HandCase) -> Array:
+def _columns(case: HandCase, other: HandCase) -> NDArray[np.intp]:
+    """(n,) column of the other side that stands for each of this one's: the same name, or the same place in a finger of other joints."""
+    match = {name: name for name in case.hand.names}
+    for finger, entry in (case.robot.fingers or {}).items():
+        match.update(zip(entry.joints, (other.robot.fingers or {})[finger].joints, strict=True))
+    return np.array([other.hand.names.index(match[name]) for name in case.hand.names], dtype=np.intp)
+
+
+def _signs(case: HandCase, other: HandCase, match: NDArray[np.intp]) -> Array:
     """(n,) -1 where a joint of the other side turns the other way for the mirrored motion and its range is turned as well."""
     here, there = case.hand, other.hand
     moved = np.einsum("ij,kjn->kin", MIRROR, here.fingertip_jacobian(0.5 * (here.lower_rad + here.upper_rad)))
-    opposed = np.einsum("kin,kin->n", moved, there.fingertip_jacobian(0.5 * (there.lower_rad + there.upper_rad))) < 0.0
-    shared = np.minimum(-here.lower_rad, there.upper_rad) - np.maximum(-here.upper_rad, there.lower_rad)
+    there_moved = there.fingertip_jacobian(0.5 * (there.lower_rad + there.upper_rad))[:, :, match]
+    opposed = np.einsum("kin,kin->n", moved, there_moved) < 0.0
+    shared = np.minimum(-here.lower_rad, there.upper_rad[match]) - np.maximum(-here.upper_rad, there.lower_rad[match])
     return np.where(opposed & (shared > 0.5 * (here.upper_rad - here.lower_rad)), -1.0, 1.0)
 
 

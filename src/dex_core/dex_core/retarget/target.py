@@ -63,7 +63,7 @@ class TargetHand:
     @classmethod
     def load(cls, name: str, side: str, *, coupling: str = "") -> TargetHand:
         """A hand of ``config/hands`` by name or alias. Raises ConfigError; says what there is."""
-        return cls(load_robot(name), side, load_hand(name, side, coupling=coupling))
+        return cls(load_robot(name).for_side(side), side, load_hand(name, side, coupling=coupling))
 
     def in_palm(self, vectors_m: Array) -> Array:
         """(..., 3) vectors of the root frame on the palm's axes."""
