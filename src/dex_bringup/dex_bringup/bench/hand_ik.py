@@ -31,7 +31,7 @@ Solve = Callable[[Array, Array | None], Array]
 class Sizes(NamedTuple):
     """How much is measured: tracks of ``FRAMES`` each, frames of one track for slow solvers, cold targets, those for slow solvers."""
 
-    tracks: int = 8
+    tracks: int = 16
     slow_frames: int = 120
     cold: int = 1000
     slow_cold: int = 60

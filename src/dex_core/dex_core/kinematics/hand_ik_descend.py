@@ -11,8 +11,6 @@ from dex_core.types import Array
 
 ENOUGH = 1e-12
 """A squared distance below this ends a search [m^2]."""
-PROXIMITY = 1e-6
-"""Pull to the reference while a search is drawn to it [m^2/rad^2]."""
 SETTLED_RAD = 1e-7
 CREEPING = 1e-9
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1e9
@@ -25,7 +23,7 @@ class Problem(NamedTuple):
 
     Attributes:
         evaluate: (R, c) q -> (R, m) coordinates and (R, m, c) their derivatives.
-        target: (R, m). lower, upper, active, reference: (R, c); a column that moves nothing may be active and stays.
+        target: (R, m). lower, upper, reference: (R, c). active: (R, c) or (R, 1); a column that moves nothing may be active and stays.
     """
 
     evaluate: Callable[[Array], tuple[Array, Array]]
@@ -45,11 +43,11 @@ class Found(NamedTuple):
     steps: int
 
 
-def approach(problem: Problem, q: Array, drawn: np.ndarray, limit: int) -> Found:
-    """Each row to its reference first where it is to be drawn, then to its target alone."""
-    if not drawn.any():
+def approach(problem: Problem, q: Array, pull: Array, limit: int) -> Found:
+    """Each row with its ``pull`` (R,) to the reference first, then to its target alone."""
+    if not np.count_nonzero(pull):
         return descend(problem, q, None, limit)
-    near = descend(problem, q, PROXIMITY * drawn, limit)
+    near = descend(problem, q, pull, limit)
     found = descend(problem, near.q, None, limit)
     return found._replace(steps=found.steps + near.steps)
 
@@ -58,14 +56,15 @@ def descend(problem: Problem, q: Array, pull: Array | None, limit: int) -> Found
     """One search a row; as :func:`approach`, with ``pull`` (R,) [m^2/rad^2] towards the reference."""
     error, jacobian, cost, total = _look(problem, q, pull)
     damping = np.full(len(q), FIRST_DAMPING)
-    going, steps, last = problem.active.any(axis=1), 0, None
+    going, steps, last = np.logical_or.reduce(problem.active, axis=1), 0, None
     for _ in range(2 * limit):  # a step that is refused counts as well
         going = going & (cost > ENOUGH) if pull is None else going & ((cost > ENOUGH) | (pull > 0.0))
-        if not going.any():
+        count = int(np.count_nonzero(going))
+        if not count:
             return Found(q, cost, ~going, steps)
         if last is not None:
             damping = _next_damping(damping, *last)
-        steps += int(np.count_nonzero(going))
+        steps += count
         gradient = (error[:, None, :] @ jacobian)[:, 0]
         matrix = jacobian.transpose(0, 2, 1) @ jacobian
         diagonal = matrix.reshape(len(q), -1)[:, :: q.shape[1] + 1]
@@ -79,16 +78,17 @@ def descend(problem: Problem, q: Array, pull: Array | None, limit: int) -> Found
         new = np.minimum(np.maximum(q + step, problem.lower), problem.upper)
         new_error, new_jacobian, new_cost, new_total = _look(problem, new, pull)
         gained = total - new_total
-        moved = np.abs(step).max(axis=1) >= SETTLED_RAD
+        moved = np.maximum.reduce(np.abs(step), axis=1) >= SETTLED_RAD
         accepted = going & moved & (gained > 0.0)
         going = going & moved & ~(accepted & (gained < CREEPING * total)) & (damping < MOST_DAMPING)
-        if accepted.all():
+        last = accepted, gained, total, matrix, damper, gradient, step
+        count = int(np.count_nonzero(accepted))
+        if count == len(q):
             q, error, jacobian, cost, total = new, new_error, new_jacobian, new_cost, new_total
-        elif accepted.any():
+        elif count:
             keep = accepted[:, None]
             q, error, jacobian = np.where(keep, new, q), np.where(keep, new_error, error), np.where(keep[:, :, None], new_jacobian, jacobian)
             cost, total = np.where(accepted, new_cost, cost), np.where(accepted, new_total, total)
-        last = accepted, gained, matrix, damper, gradient, step
     return Found(q, cost, ~going | (cost <= ENOUGH), steps)
 
 
@@ -96,12 +96,16 @@ def _look(problem: Problem, q: Array, pull: Array | None) -> tuple[Array, Array,
     """(R, m) errors, (R, m, c) Jacobians, (R,) squared distances, and (R,) those with the pull."""
     point, jacobian = problem.evaluate(q)
     error = problem.target - point
-    cost = np.square(error).sum(axis=1)
+    cost = np.add.reduce(np.square(error), axis=1)
     return error, jacobian, cost, cost if pull is None else cost + pull * np.square(q - problem.reference).sum(axis=1)
 
 
-def _next_damping(damping: Array, accepted: np.ndarray, gained: Array, matrix: Array, damper: Array, gradient: Array, step: Array) -> Array:
+def _next_damping(
+    damping: Array, accepted: np.ndarray, gained: Array, total: Array, matrix: Array, damper: Array, gradient: Array, step: Array
+) -> Array:
     """After a step: less where the model of the cost foretold it, more where it was wrong or the step refused."""
+    if np.count_nonzero(accepted & (gained > 0.9 * total)) == len(total):
+        return np.maximum(0.05 * damping, LEAST_DAMPING)
     predicted = (step * (2.0 * gradient - (matrix @ step[:, :, None])[:, :, 0] + damper * step)).sum(axis=1)
     ratio = gained / np.maximum(predicted, 1e-300)
     curve = 2.0 * np.minimum(np.maximum(ratio, 0.0), 1.0) - 1.0
@@ -113,14 +117,14 @@ def _bounded_step(matrix: Array, damper: Array, gradient: Array, q: Array, free:
     """(R, c) damped steps; joints that would leave their limits are put on them and the rest is solved again."""
     columns, step = q.shape[1], None
     for _ in range(columns + 1):
-        if free.all():
+        if np.count_nonzero(free) == free.size:
             move = _solve_each(matrix, gradient)
         else:
             pushed = gradient if step is None else gradient - (matrix @ step[:, :, None])[:, :, 0] + damper * step
             move = _solve_each(np.where(free[:, :, None] & free[:, None, :], matrix, np.eye(columns)), np.where(free, pushed, 0.0))
         to = q + move
         out = free & ((to < problem.lower) | (to > problem.upper))
-        if not out.any():
+        if not np.count_nonzero(out):
             return move if step is None else np.where(free, move, step)
         step = np.where(out, np.where(to < problem.lower, problem.lower, problem.upper) - q, 0.0 if step is None else step)
         free = free & ~out

@@ -15,6 +15,10 @@ from dex_core.types import Array
 SAMPLES = 512
 BLOCKS = 16
 """Postures of the joints that several fingers share; of each, the other joints are sampled."""
+PULL_REDUNDANT = 1e-6
+"""A finger of more than three joints has a choice left, and the reference makes it."""
+PULL_BRANCHES = 1e-5
+"""Three joints: branches that meet where the finger is singular; the pull carries the search through on its own side."""
 MOST_TIPS, MOST_COLUMNS = 8, 32
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131)
 
@@ -28,7 +32,7 @@ class FingerGroup:
         tree: the joints that move these tips: as ``KinematicTree``, but without names of links.
         tip_joint, tip_local_m: (k,), (k, 3) where the tips are.
         moves: (k, c) bool. owner: (c,) the one tip a column moves, or -1.
-        drawn: some finger has three joints or more: its solutions are many or lie in branches, so its search is drawn to a reference.
+        pull: to its reference, with which a search begins; 0: none, as the solutions are isolated [m^2/rad^2].
         forward: kinematics of the group alone.
         sample_rad: (b, s, c); the columns with several tips are the same within a block. sample_tip_m: (b, k, 3, s).
     """
@@ -41,7 +45,8 @@ class FingerGroup:
             raise ConfigError(f"{len(fingers)} fingers share {len(self.columns)} joints; at most {MOST_TIPS} and {MOST_COLUMNS} can be solved together")
         self.moves = np.array([np.isin(self.columns, c) for c in columns])
         self.owner = np.where(self.moves.sum(axis=0) == 1, self.moves.argmax(axis=0), -1).astype(np.int32)
-        self.drawn = bool((self.moves.sum(axis=1) >= 3).any())
+        most = int(self.moves.sum(axis=1).max())
+        self.pull = PULL_REDUNDANT if most > 3 else PULL_BRANCHES if most == 3 else 0.0
         places = [tree.place(tips[f]) for f in fingers]
         joints = _ancestors(tree, [p.joint for p in places])
         self.tree = _part(tree, joints, self.columns)

@@ -23,7 +23,7 @@ class FingersStruct(ctypes.Structure):
     """``dex_fingers`` of hand_ik.h."""
 
     _fields_ = [
-        ("tree", TreeStruct), *((name, ctypes.c_int32) for name in ("n_tips", "n_blocks", "n_samples", "drawn")),
+        ("tree", TreeStruct), *((name, ctypes.c_int32) for name in ("n_tips", "n_blocks", "n_samples")), ("pull", ctypes.c_double),
         *((name, ctypes.c_void_p) for name in _FINGERS_POINTERS),
     ]
 
@@ -101,6 +101,6 @@ class KernelEngine:
         kept = (fingers, tip_joint, tip_local, columns, owner, moves, sample_q, sample_tip)
         self._kept += [arrays, kept]
         return FingersStruct(
-            tree=struct, n_tips=len(fingers), n_blocks=sample_q.shape[0], n_samples=sample_q.shape[1], drawn=group.drawn,
+            tree=struct, n_tips=len(fingers), n_blocks=sample_q.shape[0], n_samples=sample_q.shape[1], pull=group.pull,
             **{name: array.ctypes.data for name, array in zip(_FINGERS_POINTERS, kept, strict=True)},
         )

@@ -34,7 +34,8 @@ class NumpyEngine:
         n = len(lower_rad)
         self._groups, self._lower, self._upper, self._rest = tuple(groups), lower_rad, upper_rad, rest_rad
         self._reached, self._posture, self._limit = tolerance_m**2, posture, max_iterations
-        self.target, self.weight, self.start = np.zeros((fingers, 3)), np.zeros(fingers), np.zeros(n)
+        self._inputs = np.zeros(4 * fingers + n)
+        self.target, self.weight, self.start = self._inputs[: 3 * fingers].reshape(fingers, 3), self._inputs[3 * fingers : 4 * fingers], self._inputs[4 * fingers :]
         self.q, self.residual, self.iterations = np.zeros(n), np.zeros(fingers), 0
         single = [g for g in self._groups if len(g.fingers) == 1]
         self._alone = [i for i, g in enumerate(self._groups) if len(g.fingers) > 1]
@@ -47,13 +48,16 @@ class NumpyEngine:
         self._wide = np.zeros(n + 1)
         self._padded_lower, self._padded_upper, self._padded_rest = (np.append(a, 0.0)[self._columns] for a in (lower_rad, upper_rad, rest_rad))
         self._used = self._columns < n
-        self._drawn = np.array([g.drawn for g in single], dtype=bool)
+        self._pull = np.array([g.pull for g in single])
         self._chains = Chains(single) if single else None
+        if single:
+            self._sample_tip = np.concatenate([g.sample_tip_m[0] for g in single])  # (f, 3, s)
+            self._sample_q = np.stack([np.pad(g.sample_rad[0], ((0, 0), (0, self._width - len(g.columns)))) for g in single])  # (f, s, c)
         self._forward = {i: ManyForward(self._groups[i]) for i in self._alone}
 
     def solve(self, mode: int) -> int:
         """One solve of what is in the buffers; a status of hand_ik.h."""
-        if not (np.isfinite(self.target).all() and np.isfinite(self.weight).all() and np.isfinite(self.start).all()):
+        if np.count_nonzero(np.isfinite(self._inputs)) < self._inputs.size:
             return NOT_FINITE
         return self._solve(mode, local=False)
 
@@ -82,7 +86,7 @@ class NumpyEngine:
 
     def _solve(self, mode: int, *, local: bool) -> int:
         self.iterations = 0
-        base = np.clip(self.start, self._lower, self._upper)
+        base = np.minimum(np.maximum(self.start, self._lower), self._upper)
         self.q[:] = base
         worst = CONVERGED
         if self._chains is not None:
@@ -99,16 +103,16 @@ class NumpyEngine:
         reference = padded if mode != PREVIOUS else padded + self._posture * (self._padded_rest - padded)
         q = padded.copy()
         if mode == COLD:
-            for i in np.flatnonzero(wanted):
-                seeds = self._seeds(self._single[i], padded[i, self._used[i]], None, 1)
-                q[i, self._used[i]] = seeds[0]
+            away = np.square(self._sample_tip - self.target[self._row_fingers][:, :, None]).sum(axis=1)  # (f, s)
+            q = np.where(wanted[:, None], self._sample_q[np.arange(len(q)), away.argmin(axis=1)], q)
         problem = Problem(
-            self._chains, self.target[self._row_fingers], self._padded_lower, self._padded_upper, np.repeat(wanted[:, None], self._width, axis=1), reference
+            self._chains, self.target[self._row_fingers], self._padded_lower, self._padded_upper, wanted[:, None], reference
         )
-        found = approach(problem, q, self._drawn, self._limit)
+        found = approach(problem, q, self._pull, self._limit)
         self.iterations += found.steps
         q, cost, settled, _steps = found
-        for i in np.flatnonzero(wanted & (cost > self._reached)) if not local else ():
+        missed = wanted & (cost > self._reached)
+        for i in np.flatnonzero(missed) if not local and np.count_nonzero(missed) else ():
             own = self._used[i]
             q[i, own], cost[i], settled[i] = self._elsewhere(self._single[i], mode, padded[i, own], reference[i, own], q[i, own], cost[i], settled[i])
         self.q[self._columns[self._used]] = q[self._used]
@@ -169,7 +173,7 @@ class NumpyEngine:
         limits = (np.tile(side[group.columns], (count, 1)) for side in (self._lower, self._upper))
         active = np.tile(group.moves[wanted].any(axis=0), (count, 1))
         problem = Problem(evaluate, np.tile(target, (count, 1)), *limits, active, np.tile(reference, (count, 1)))
-        return approach(problem, seeds, np.full(count, group.drawn), self._limit)
+        return approach(problem, seeds, np.full(count, group.pull), self._limit)
 
     def _reference(self, mode: int, columns: np.ndarray) -> Array:
         base = np.clip(self.start, self._lower, self._upper)[columns]
@@ -227,6 +231,6 @@ class _Some:
 
 def _worst(cost: Array, settled: np.ndarray, wanted: np.ndarray, reached: float) -> int:
     missed = wanted & (cost > reached)
-    if not missed.any():
+    if not np.count_nonzero(missed):
         return CONVERGED
     return MAX_ITERATIONS if (missed & ~settled).any() else CLOSEST

@@ -9,7 +9,6 @@
 #define COLS DEX_IK_COLUMNS
 
 static const double ENOUGH_M = 1e-6;         /* nearer than this no search goes on */
-static const double PROXIMITY = 1e-6;        /* [m^2/rad^2] pull to the reference while a search is drawn to it */
 static const double SETTLED_RAD = 1e-7;      /* a smaller step ends a search */
 static const double CREEPING = 1e-9;         /* and so does a smaller relative gain */
 static const double LEAST_DAMPING = 1e-9;    /* relative to the Hessian's diagonal, as every damping */
@@ -204,7 +203,7 @@ static double descend(search *s, double *q, double pull, int limit)
 /* One search from q: drawn to the reference first where its solutions are many, then the target alone. */
 static double approach(search *s, double *q)
 {
-    if (s->group->drawn) descend(s, q, PROXIMITY, s->limit);
+    if (s->group->pull > 0.0) descend(s, q, s->group->pull, s->limit);
     return descend(s, q, 0.0, s->limit);
 }
 

@@ -17,7 +17,7 @@ enum { DEX_IK_COLD = 0, DEX_IK_START = 1, DEX_IK_PREVIOUS = 2 };
 typedef struct {
     dex_tree tree; /* the joints that move these tips, and no other; its columns are the group's */
     int32_t n_tips, n_blocks, n_samples;
-    int32_t drawn;            /* 1: its search is drawn to the reference first */
+    double pull;              /* [m^2/rad^2] to the reference, with which a search begins; 0: none */
     const int32_t *finger;    /* (n_tips) row of the hand */
     const int32_t *tip_joint; /* (n_tips) joint of `tree` */
     const double *tip_local;  /* (n_tips, 3) */
