@@ -8,6 +8,9 @@ BENCHES = {
     "hand-ik": "fingertips to joints, beside other libraries: time, residual, jumps",
     "chunk-ik": "a chunk of fingertips to joints as one",
     "ik-cold-start": "import, build and first answer of the hand IK: time and memory",
+    "arm-ik": "tool pose to joints, beside other libraries: time, share solved, jumps",
+    "collision": "smallest distance of a whole cell with its gradient, and of a chunk",
+    "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
     "eval": "speed of dex eval against real time",
 }
 
