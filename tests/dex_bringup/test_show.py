@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+import viser
+import zstandard
 from dex_bringup.cli import main
 from dex_bringup.show.picture import PAPER, outline, parse_size, picture, portrait
 from dex_bringup.show.posture import POSES
@@ -19,6 +23,7 @@ from dex_core.errors import ConfigError
 from dex_description.forward import link_poses, transform
 from dex_description.urdf import Origin
 from PIL import Image
+from websockets.sync.client import ClientConnection, connect
 
 HANDS = names_in("hands")
 
@@ -89,6 +94,38 @@ def test_poses_move_sliders_and_nodes(viewer: Viewer, pose: str) -> None:
     viewer.set(wanted)
     assert {name: slider.value for name, slider in viewer.sliders.items()} == pytest.approx(wanted)
     assert_shown(viewer, wanted)
+
+
+def test_a_browser_moves_a_slider_presses_a_button_and_is_told(viewer: Viewer) -> None:
+    """What a browser does, over the socket it uses."""
+    viewer.set(viewer.subject.pose("home"))
+    joint = viewer.subject.description.joint("right_joint4")
+    low, high = viewer.subject.ranges[joint.name]
+    address = viewer.url.replace("http", "ws")
+    with connect(address, subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as browser:  # type: ignore[list-item]
+        _hears(browser, "right_link7")  # the whole scene, at first
+        _sends(browser, viewer.sliders[joint.name], low + 0.25 * (high - low))
+        _soon_shown(viewer, {**viewer.subject.pose("home"), joint.name: low + 0.25 * (high - low)})
+        _sends(browser, viewer.buttons["close"], True)
+        _soon_shown(viewer, viewer.subject.pose("closed"))
+
+
+def _soon_shown(viewer: Viewer, positions: dict[str, float]) -> None:
+    wanted, deadline = link_poses(viewer.subject.description, positions), time.monotonic() + 5.0
+    while time.monotonic() < deadline and not all(np.allclose(pose, wanted[link], atol=1e-6) for link, pose in shown_poses(viewer).items()):
+        time.sleep(0.01)
+    assert_shown(viewer, positions)
+
+
+def _sends(browser: ClientConnection, handle: object, value: object) -> None:
+    browser.send(msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": handle._impl.uuid, "updates": {"value": value}}))
+
+
+def _hears(browser: ClientConnection, link: str) -> None:
+    """Reads on until a message names the node of ``link``."""
+    deadline = time.monotonic() + 10.0
+    while link.encode() not in zstandard.ZstdDecompressor().decompressobj().decompress(browser.recv(timeout=deadline - time.monotonic())[16:]):
+        pass
 
 
 def test_an_unknown_joint_is_refused(viewer: Viewer) -> None:

@@ -51,7 +51,7 @@ def portrait(
     """Draws several subjects in one picture, each with its name under it. ``columns`` 0: as wide as is good to look at."""
     from PIL import Image, ImageDraw
 
-    columns = columns or (len(subjects) if len(subjects) <= 3 else math.ceil(len(subjects) / 2) if len(subjects) <= 10 else 5)
+    columns = columns or (len(subjects) if len(subjects) <= 3 else math.ceil(len(subjects) / 2) if len(subjects) <= 12 else 6)
     rows = math.ceil(len(subjects) / columns)
     width, height = tile_wh
     sheet = Image.new("RGB", (columns * width, rows * (height + CAPTION_PX)), tuple(round(255 * part) for part in PAPER))

@@ -21,8 +21,7 @@ from dex_bringup.show.subject import Part, Subject
 ROOT = "/robot"
 TIP_AXES_M, PALM_AXES_M = 0.012, 0.04
 COLLISION_RGB, PLAIN_RGB = (60, 150, 235), (178, 178, 178)
-BUTTONS = ("open", "close", "home")
-_POSE_OF_BUTTON = {"open": "open", "close": "closed", "home": "home"}
+POSE_OF_BUTTON = {"open": "open", "close": "closed", "home": "home"}
 
 
 class Viewer:
@@ -35,6 +34,7 @@ class Viewer:
 
     Attributes:
         sliders: actuated joint -> its slider [rad or m]; a change moves the joint and what is coupled to it.
+        buttons: ``open``, ``close``, ``home``.
         nodes: child link -> the node that holds it, its pose relative to the parent link.
         url: where a browser finds it.
     """
@@ -145,8 +145,9 @@ class Viewer:
         coupled = sum(joint.mimic is not None for joint in self._moving)
         words = f"{len(self.subject.ranges)} actuated joints" + (f", {coupled} coupled to them move along" if coupled else "")
         gui.add_markdown(f"### {self.subject.title}\n{words}. Angles in rad, lengths in m.")
-        for name in BUTTONS:
-            gui.add_button(name).on_click(self._pose_setter(_POSE_OF_BUTTON[name]))
+        self.buttons = {name: gui.add_button(name) for name in POSE_OF_BUTTON}
+        for name, pose in POSE_OF_BUTTON.items():
+            self.buttons[name].on_click(self._pose_setter(pose))
         for label, handles, shown in (
             ("visual shapes", self._visual, True), ("collision shapes", self._collision, False), ("fingertip frames", self._tips, False),
             ("palm frames", self._palms, False),
