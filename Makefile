@@ -7,7 +7,7 @@ PYTEST_ARGS ?=
 KEEP := $(if $(filter file,$(origin PYTHON)),--keep-python)
 SETUP = PYTHONPATH=src/dex_bringup $(PYTHON) -m dex_bringup.setup_env $(KEEP)
 
-.PHONY: help setup torch demo test doctor clean
+.PHONY: help setup torch peers demo test doctor clean
 
 help:  ## What can be made here
 	@sed -n 's/^\([a-z]*\):.*##\(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -18,6 +18,9 @@ setup:  ## Make or mend .venv: ROS 2 Jazzy wheels, messages, the stack in place
 
 torch:  ## The same with torch, for training and export
 	@$(SETUP) --learn
+
+peers:  ## The same with the libraries that dex bench hand-ik and arm-ik measure beside ours
+	@$(SETUP) --peers
 
 demo: setup  ## Run the cell in simulation: two cans are pushed together, pictures and figures
 	@.venv/bin/dex demo

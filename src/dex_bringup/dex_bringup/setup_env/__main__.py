@@ -83,13 +83,13 @@ class Setup:
             self.mend()
             self.worked = True
 
-    def learn(self) -> None:
-        """The extra of dex_learn."""
-        wanted = stamp.digest([self.root / wheels.LEARN, self.root / wheels.CONSTRAINTS])
-        if self.stamp.get('learn') != wanted:
-            installed = wheels.install_learn(self.root, self.venv, self.console, self.log)
+    def extra(self, step: str, name: str) -> None:
+        """What only some need: the wheels of one more requirement file."""
+        wanted = stamp.digest([self.root / name, self.root / wheels.CONSTRAINTS])
+        if self.stamp.get(step) != wanted:
+            installed = wheels.install_extra(self.root, self.venv, name, self.console, self.log)
             self.finish('distributions', installed)
-            self.finish('learn', wanted)
+            self.finish(step, wanted)
 
     def mend(self) -> None:
         """The builder's directories in the wheels' CMake files."""
@@ -145,12 +145,14 @@ class Setup:
         if not quick:
             self.finish('verified', True)
 
-    def run(self, learn: bool) -> None:
+    def run(self, learn: bool, peers: bool) -> None:
         """All steps, each only as far as needed."""
         self.environment()
         self.packages()
         if learn:
-            self.learn()
+            self.extra('learn', wheels.LEARN)
+        if peers:
+            self.extra('peers', wheels.PEERS)
         self.messages()
         self.links()
         self.kernel()
@@ -162,6 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog='make setup', description=__doc__)
     parser.add_argument('--keep-python', action='store_true', help='an existing .venv keeps its Python version')
     parser.add_argument('--learn', action='store_true', help='with torch, which only dex_learn needs')
+    parser.add_argument('--peers', action='store_true', help='with the libraries that dex bench measures beside ours')
     parser.add_argument('--quiet', action='store_true', help='say nothing unless something fails')
     options = parser.parse_args()
     console = Console(options.quiet)
@@ -169,7 +172,7 @@ def main() -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second set-up of the same tree waits
         setup = Setup(ROOT, console, options.keep_python)
-        setup.run(options.learn)
+        setup.run(options.learn, options.peers)
     except SetupError as error:
         sys.stderr.write(f'\nset-up failed: {error}\n')
         return 1

@@ -16,6 +16,7 @@ from .shell import Console, SetupError, clean_environment, run
 
 REQUIREMENTS = ('requirements.txt', 'requirements-test.txt')
 LEARN = 'requirements-learn.txt'
+PEERS = 'requirements-bench.txt'
 CONSTRAINTS = 'constraints.txt'
 ATTEMPTS = 3
 PIP_TIMEOUT_S = 1800.0
@@ -92,10 +93,11 @@ def install(root: Path, venv: Path, console: Console, log: Path) -> dict[str, st
     return distributions(site_packages(venv))
 
 
-def install_learn(root: Path, venv: Path, console: Console, log: Path) -> dict[str, str]:
-    """Install torch and what goes with it; gives {distribution: version} of what is there then."""
-    console.say('installs torch for dex_learn')
-    pip_install(root, venv, ['-r', str(root / LEARN)], console, log, 'torch')
+def install_extra(root: Path, venv: Path, name: str, console: Console, log: Path) -> dict[str, str]:
+    """Install one more requirement file, `LEARN` or `PEERS`; gives {distribution: version} of what is there then."""
+    what, words = {LEARN: ('torch', 'torch for dex_learn'), PEERS: ('peers', 'the libraries that dex bench measures beside ours')}[name]
+    console.say(f'installs {words}')
+    pip_install(root, venv, ['-r', str(root / name)], console, log, what)
     return distributions(site_packages(venv))
 
 
