@@ -18,7 +18,7 @@ MOST = 64
 """Joints, points and vectors the kernel takes each."""
 _COUNTS = ("points", "vectors", "max_iterations", "bound_passes", "iterations", "settled")
 _NUMBERS = ("step_tolerance", "cost_tolerance", "min_damping", "max_damping", "cost")
-_ARRAYS = ("joints", "locals", "pairs", "free", "lower", "upper", "targets", "weights", "anchor", "hold", "q")
+_ARRAYS = ("joints", "locals", "pairs", "free", "lower", "upper", "targets", "weights", "anchor", "hold", "q", "reached")
 
 
 class _Task(ctypes.Structure):
@@ -41,7 +41,7 @@ class CompiledProblem(VectorProblem):
             "joints": np.array([joint for joint, _ in places], dtype=np.int32), "locals": np.array([local for _, local in places]),
             "pairs": np.ascontiguousarray(self._pairs), "free": self._free.astype(np.int32),
             "lower": np.array(kinematics.lower_rad), "upper": np.array(kinematics.upper_rad), "targets": np.zeros((m, 3)),
-            "weights": np.zeros(m), "anchor": np.zeros(n), "hold": np.zeros(n), "q": np.zeros(n),
+            "weights": np.zeros(m), "anchor": np.zeros(n), "hold": np.zeros(n), "q": np.zeros(n), "reached": np.zeros((len(places), 3)),
         }
         self._tree, self._kept = tree_struct(tree)
         self._task = _Task(
@@ -65,7 +65,7 @@ class CompiledProblem(VectorProblem):
         self._fill(targets_m, weights, anchor_rad, hold, start_rad)
         self._task.max_iterations = MAX_ITERATIONS
         self._solve(self._address)
-        return Solved(self._buffers["q"].copy(), self._task.cost, self._task.iterations, bool(self._task.settled))
+        return Solved(self._buffers["q"].copy(), self._task.cost, self._task.iterations, bool(self._task.settled), self._buffers["reached"].copy())
 
     def _fill(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, q: Array) -> None:
         buffers = self._buffers

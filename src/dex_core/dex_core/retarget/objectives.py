@@ -23,7 +23,7 @@ class Wanted(NamedTuple):
 
 
 class Objective(Protocol):
-    """Attributes: frames, points of the hand by name; pairs, head and tail of each vector (tail -1: the root's origin)."""
+    """Attributes: frames, points of the hand by name, all fingertips first; pairs, head and tail of each vector (tail -1: the root's origin)."""
 
     frames: tuple[str, ...]
     pairs: tuple[tuple[int, int], ...]
@@ -61,7 +61,7 @@ class Pinches(NamedTuple):
     Attributes:
         project_m, escape_m: a pinch begins below the first and ends above the second.
         touch_m: thumb to finger in a pinch.
-        apart_m: two fingers that both pinch the thumb.
+        apart_m: two fingers that both pinch the thumb and are nearer than this.
         thumb_weight, finger_weight: of those vectors, beside 1 without a pinch.
         rate: largest change of emphasis (0 to 1) from one step of a track to the next.
         finger_m: length of the middle finger these numbers were made for.
@@ -79,7 +79,7 @@ class Pinches(NamedTuple):
 
 class DexPilotVectors:
     """Thumb to each finger, finger to finger, and wrist to tips, after Handa et al., DexPilot (ICRA 2020, arXiv 1910.03135), equation 1:
-    a vector shorter than a threshold is projected (thumb: to touching, weight 200; two pinching fingers: to 3 cm, weight 400).
+    a vector shorter than a threshold is projected (thumb: to touching, weight 200; two pinching fingers: to 3 cm, weight 400, beside 1 for all others).
 
     Other than there, a pinch that began lasts until ``escape_m``, and on a track its emphasis grows and fades over a few steps, so that
     the joints do not jump where it begins.
@@ -111,8 +111,10 @@ class DexPilotVectors:
         p, hand = self._pinches, self._hand
         vectors = points_m[self._heads] - points_m[self._tails]  # (pairs, 3)
         distance = np.linalg.norm(vectors, axis=1)
-        self._follow(distance[: self._thumbs] * scale * p.finger_m / hand.length_m, first=first)
-        both = [min(self._emphasis[a], self._emphasis[b]) for a, b in self._between]
+        size = scale * p.finger_m / hand.length_m  # human metres to those of the thresholds
+        self._follow(distance[: self._thumbs] * size, first=first)
+        near = np.clip(3.0 - 2.0 * distance[self._thumbs :] * size / p.apart_m, 0.0, 1.0)  # fades up to half as far again
+        both = near * [min(self._emphasis[a], self._emphasis[b]) for a, b in self._between]
         share = np.concatenate([self._emphasis, both])
         held = np.where(np.arange(share.size) < self._thumbs, p.touch_m, p.apart_m)
         strong = np.where(np.arange(share.size) < self._thumbs, p.thumb_weight, p.finger_weight)

@@ -21,12 +21,13 @@ BOUND_PASSES = 4
 
 
 class Solved(NamedTuple):
-    """Joints (n,) [rad], the cost there, iterations, and whether the search ended by itself."""
+    """Joints (n,) [rad], the cost there, iterations, whether the search ended by itself, and the (p, 3) points in the root frame [m]."""
 
     position_rad: Array
     cost: float
     iterations: int
     settled: bool
+    points_m: Array
 
 
 class VectorProblem:
@@ -59,15 +60,20 @@ class VectorProblem:
         """What :meth:`solve` minimises, at ``q`` (n,)."""
         return float(weights @ np.sum((self.vectors(q) - targets_m) ** 2, axis=1) + hold @ (q - anchor_rad) ** 2)
 
-    def search(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, starts: Sequence[Array], groups: Sequence[Array]) -> Solved:
-        """The best found from many ``starts`` and from what they found, exchanged group by group of columns (fingers are nearly
-        independent, so no single start has to be right for all of them)."""
+    def search(
+        self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, starts: Sequence[Array], groups: Sequence[Array],
+        known: Sequence[Solved] = (),
+    ) -> Solved:
+        """The best of what is ``known``, of what is found from ``starts``, and of both exchanged group by group of columns (fingers are
+        nearly independent, so no single start has to be right for all of them)."""
         task = (targets_m, weights, anchor_rad, hold)
-        found = [self.solve(*task, start) for start in starts]
+        found = [*known, *(self.solve(*task, start) for start in starts)]
         best = min(found, key=lambda solved: solved.cost)
         mixed, cost = best.position_rad.copy(), best.cost
         for group in groups:
             for other in found:
+                if other is best:
+                    continue
                 trial = mixed.copy()
                 trial[group] = other.position_rad[group]
                 trial_cost = self.cost(trial, *task)
@@ -97,8 +103,8 @@ class VectorProblem:
                     break
                 damping *= 10.0
             if moved < STEP_TOLERANCE_RAD or lowered < COST_TOLERANCE * cost:
-                return Solved(q, cost, iteration + 1, True)
-        return Solved(q, cost, MAX_ITERATIONS, False)
+                return Solved(q, cost, iteration + 1, True, self._kinematics.positions(q, self._frames))
+        return Solved(q, cost, MAX_ITERATIONS, False, self._kinematics.positions(q, self._frames))
 
     def _model(self, q: Array, targets: Array, weights: Array, anchor: Array, hold: Array) -> tuple[Array, Array]:
         """Half the gradient (n,) and half the Gauss-Newton Hessian (n, n) of the cost."""

@@ -24,6 +24,9 @@ REST_WEIGHT = 1e-7
 """Weight of the distance from the open hand [m^2/rad^2]: decides what no keypoint decides."""
 COLD_STARTS = 16
 """Postures a first step is searched from, besides the open hand."""
+STUCK_M, WORTH = 5e-3, 0.25
+"""A step that leaves a fingertip further away than this is tried from one more posture, another one at every step, and leaves its branch only
+where that takes the cost, the way there included, below this part."""
 
 
 class Retargeted(NamedTuple):
@@ -57,8 +60,9 @@ class RetargetedTrack(NamedTuple):
 class Retargeter:
     """Follows 21 keypoints with any hand. Fingers the hand does not have are dropped.
 
-    Deterministic: no random numbers, no time limit; a step depends on the keypoints, the previous joints and, for ``dexpilot``, on
-    which pinches the steps before began. One thread at a time.
+    Deterministic: no random numbers, no time limit. A step follows the branch of the step before and leaves it only where that is stuck;
+    it remembers which pinches have begun and which postures were tried. A first step (no previous joints) forgets both.
+    One thread at a time.
 
     Args:
         hand: e.g. ``TargetHand.load("leap", "right")``.
@@ -87,6 +91,7 @@ class Retargeter:
         self._problem = make_problem(hand.kinematics, self._objective.frames, self._objective.pairs, hand.free)
         self._tip_rows = [keypoints.tip_row(finger) for finger in hand.fingers]
         self._starts = spread_starts(hand, COLD_STARTS)
+        self._turn = 0
 
     @classmethod
     def load(cls, name: str, side: str, objective: str = "dexpilot", scale: float | None = None, *, coupling: str = "") -> Retargeter:
@@ -138,16 +143,28 @@ class Retargeter:
 
     def _step(self, points: Array, scale: float, previous: Array | None) -> Retargeted:
         wanted = self._objective.wanted(points, scale, first=previous is None)
-        solved = self._first(wanted) if previous is None else self._next(wanted, previous)
         targets = self.hand.wrist_m + self.hand.in_root(scale * points[self._tip_rows])
-        residual = np.linalg.norm(self.hand.kinematics.fingertips(solved.position_rad) - targets, axis=1)
+        solved = self._first(wanted) if previous is None else self._next(wanted, previous, targets)
+        residual = self._away(solved, targets)
         status = REACHED if residual.max() <= self._tolerance_m else CLOSEST if solved.settled else STOPPED
         return Retargeted(solved.position_rad, residual, solved.cost, scale, status)
 
-    def _next(self, wanted: Wanted, previous: Array) -> Solved:
-        return self._problem.solve(wanted.targets_m, wanted.weights, previous, np.full(previous.size, self._smoothing), previous)
+    def _next(self, wanted: Wanted, previous: Array, targets_m: Array) -> Solved:
+        task = wanted.targets_m, wanted.weights, previous, np.full(previous.size, self._smoothing)
+        near = self._problem.solve(*task, previous)
+        if self._away(near, targets_m).max() <= STUCK_M:
+            return near
+        self._turn = (self._turn + 1) % len(self._starts)
+        elsewhere = np.where(self.hand.free, self._starts[self._turn], previous)
+        far = self._problem.search(*task, [elsewhere], self.hand.groups, [near])
+        return far if far.cost < WORTH * near.cost else near
+
+    def _away(self, solved: Solved, targets_m: Array) -> Array:
+        """(k,) distance of each fingertip, which are the first points of every objective, from its target [m]."""
+        return np.linalg.norm(solved.points_m[: len(self.fingers)] - targets_m, axis=1)
 
     def _first(self, wanted: Wanted) -> Solved:
+        self._turn = 0
         rest = self.hand.rest_rad
         hold = np.full(rest.size, REST_WEIGHT)
         return self._problem.search(wanted.targets_m, wanted.weights, rest, hold, self._starts, self.hand.groups)

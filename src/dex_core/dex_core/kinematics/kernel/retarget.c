@@ -176,5 +176,6 @@ void dex_retarget_solve(dex_retarget *t)
         }
         t->settled = moved < t->step_tolerance || lowered < t->cost_tolerance * cost;
     }
-    t->cost = cost;
+    t->cost = cost_at(t, &w, q);
+    memcpy(t->reached, w.points, sizeof(double) * 3 * (size_t)t->points);
 }

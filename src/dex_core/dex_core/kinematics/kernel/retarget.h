@@ -23,6 +23,7 @@ typedef struct {
     const double *weights;    /* (vectors) */
     const double *anchor, *hold;
     double *q;                /* (n) in: start; out: solution, inside the limits */
+    double *reached;          /* (points, 3) out: the points there, root frame */
 } dex_retarget;
 
 /* At most max_iterations steps of at most a few dozen trials each; finite input gives finite output. */
