@@ -104,6 +104,7 @@ def test_a_browser_moves_a_slider_presses_a_button_and_is_told(viewer: Viewer) -
     address = viewer.url.replace("http", "ws")
     with connect(address, subprotocols=[f"viser-v{viser.__version__}"], max_size=None) as browser:  # type: ignore[list-item]
         _hears(browser, "right_link7")  # the whole scene, at first
+        _looks(browser)
         _sends(browser, viewer.sliders[joint.name], low + 0.25 * (high - low))
         _soon_shown(viewer, {**viewer.subject.pose("home"), joint.name: low + 0.25 * (high - low)})
         _sends(browser, viewer.buttons["close"], True)
@@ -119,6 +120,12 @@ def _soon_shown(viewer: Viewer, positions: dict[str, float]) -> None:
 
 def _sends(browser: ClientConnection, handle: object, value: object) -> None:
     browser.send(msgspec.msgpack.encode({"type": "GuiUpdateMessage", "uuid": handle._impl.uuid, "updates": {"value": value}}))
+
+
+def _looks(browser: ClientConnection) -> None:
+    """A browser counts once it has said where it looks from."""
+    camera = {"wxyz": (1.0, 0.0, 0.0, 0.0), "position": (1.0, 0.0, 0.0), "fov": 1.0, "near": 0.1, "far": 10.0, "look_at": (0.0,) * 3}
+    browser.send(msgspec.msgpack.encode({"type": "ViewerCameraMessage", **camera, "image_height": 60, "image_width": 80, "up_direction": (0.0, 0.0, 1.0)}))
 
 
 def _hears(browser: ClientConnection, link: str) -> None:
