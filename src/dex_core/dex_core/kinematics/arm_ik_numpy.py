@@ -14,6 +14,7 @@ from dex_core.types import Array
 
 ITERATION_STEP_RAD = 0.5
 DAMPING_PER_ERROR, LEAST_DAMPING, POSTURE_DAMPING = 1e-3, 1e-10, 1e-8
+FIRM, FIRM_STEPS = 0.1, 4
 STALLED, STALLED_AT_MOST = 1e-3, 3
 SETTLING_ROUNDS = 6
 
@@ -98,18 +99,27 @@ class NumpyArmIk:
             return state, counts
         if mode == FOLLOW:
             near = self._near(target, begin, low, high, counts)
-            if near is not None or not o.may_change_branch:
-                return near or state, counts
+            if near is not None:
+                return near, counts
+            if not o.may_change_branch:
+                return self._damped(target, begin, low, high, counts), counts
         other = self._everywhere(target, begin, o.max_restarts, counts, rest)
         if other.solved or (mode != FOLLOW and other.cost < state.cost):
             counts[2] = int(mode == FOLLOW)
             return other, counts
-        return state, counts
+        return (self._damped(target, begin, low, high, counts) if mode == FOLLOW else state), counts
 
-    def _descend(self, target: Array, q: Array, low: Array, high: Array, pull: Array | None) -> tuple[State, int]:
+    def _damped(self, target: Array, begin: Array, low: Array, high: Array, counts: list[int]) -> State:
+        state, used = self._descend(target, begin, low, high, None, FIRM, FIRM_STEPS)
+        counts[0] += used
+        return state
+
+    def _descend(
+        self, target: Array, q: Array, low: Array, high: Array, pull: Array | None, firmness: float = 0.0, iterations: int | None = None,
+    ) -> tuple[State, int]:
         state, caution, stalled, used = self._state(target, np.clip(q, low, high)), 1.0, 0, 0
         h = g = None
-        while used < self._o.max_iterations:
+        while used < (iterations or self._o.max_iterations):
             posture = used == 0 and pull is not None
             if not posture and state.solved:
                 break
@@ -117,7 +127,7 @@ class NumpyArmIk:
             if h is None:
                 jacobian = self._jacobian(state.q)
                 h, g = jacobian.T @ jacobian, jacobian.T @ state.residual
-            damping = caution * DAMPING_PER_ERROR * state.cost + LEAST_DAMPING
+            damping = caution * DAMPING_PER_ERROR * state.cost + firmness * math.sqrt(2.0 * state.cost) + LEAST_DAMPING
             d = (max(damping, POSTURE_DAMPING) if posture else damping) * self._p.weight
             left, right = np.maximum(low - state.q, -ITERATION_STEP_RAD), np.minimum(high - state.q, ITERATION_STEP_RAD)
             step = step_in_box(h + np.diag(d), g + d * pull if posture else g, left, right)

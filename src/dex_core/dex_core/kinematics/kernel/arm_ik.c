@@ -10,6 +10,8 @@
 #define ITERATION_STEP_RAD 0.5   /* furthest one joint goes in one iteration */
 #define DAMPING_PER_ERROR 1e-3
 #define LEAST_DAMPING 1e-10
+#define FIRM 0.1                 /* damping per error where the pose cannot be had, and how many such steps */
+#define FIRM_STEPS 4
 #define STALLED 1e-3             /* relative decrease below which an iteration counts as stalled */
 #define STALLED_AT_MOST 3
 
@@ -173,8 +175,9 @@ static int step_in_box(int n, const double *h, const double *g, const double *lo
 }
 
 /* One local search from given->q inside low..high; ends at a solution, where it stalls, or after the iterations. Returns iterations.
- * The first iteration also moves by `pull` (n) [rad] as far as the tools do not notice; NULL: it does not. */
-static int descend(const dex_arm_ik *ik, const double *target, const double *low, const double *high, const double *pull, int iterations, state *given)
+ * The first iteration also moves by `pull` (n) [rad] as far as the tools do not notice; NULL: it does not.
+ * `firmness` damps by the error itself, not its square: slower, and steady where the error cannot vanish. */
+static int descend(const dex_arm_ik *ik, const double *target, const double *low, const double *high, const double *pull, double firmness, int iterations, state *given)
 {
     const int n = ik->tree->n_actuated, rows = 6 * ik->n_targets;
     double j[6 * K * N], h[N * N], g[N], step[N], left[N], right[N];
@@ -201,7 +204,7 @@ static int descend(const dex_arm_ik *ik, const double *target, const double *low
             for (int r = 0; r < n; ++r)
                 for (int c = 0; c < r; ++c) h[c * n + r] = h[r * n + c];
         }
-        const double damping = caution * DAMPING_PER_ERROR * s->cost + LEAST_DAMPING;
+        const double damping = caution * DAMPING_PER_ERROR * s->cost + firmness * sqrt(2.0 * s->cost) + LEAST_DAMPING;
         double hd[N * N], gd[N];
         memcpy(hd, h, (size_t)n * n * sizeof(double));
         for (int i = 0; i < n; ++i) {
@@ -317,7 +320,7 @@ static void settle(const dex_arm_ik *ik, const double *target, int rounds, state
     for (int round = 0; round < rounds; ++round) {
         memcpy(trial.q, s->q, sizeof trial.q);
         double pull[N];
-        descend(ik, target, ik->lower, ik->upper, rest_pull(ik, s->q, 0.5, 0.3, pull), ik->max_iterations, &trial);
+        descend(ik, target, ik->lower, ik->upper, rest_pull(ik, s->q, 0.5, 0.3, pull), 0.0, ik->max_iterations, &trial);
         const int n = ik->tree->n_actuated;
         if (!solved(ik, &trial) || distance(trial.q, ik->rest, n) >= 0.999 * distance(s->q, ik->rest, n)) return;
         memcpy(s, &trial, sizeof trial);
@@ -334,7 +337,7 @@ static int search_near(const dex_arm_ik *ik, const double *target, const double 
             const double unit = 2.0 * (ik->seed_q[m * n + i] - ik->lower[i]) / (ik->upper[i] - ik->lower[i]) - 1.0;
             trial.q[i] = from[i] + 0.5 * ik->reach_rad * unit;
         }
-        ik->report[1] += descend(ik, target, low, high, NULL, ik->max_iterations, &trial);
+        ik->report[1] += descend(ik, target, low, high, NULL, 0.0, ik->max_iterations, &trial);
         ik->report[2] += 1;
         if (solved(ik, &trial)) {
             memcpy(s, &trial, sizeof trial);
@@ -355,7 +358,7 @@ static int search_everywhere(const dex_arm_ik *ik, const double *target, const d
     state trial;
     for (int m = 0; m < count && found < enough; ++m) {
         memcpy(trial.q, ik->seed_q + (size_t)index[m] * n, (size_t)n * sizeof(double));
-        ik->report[1] += descend(ik, target, ik->lower, ik->upper, NULL, ik->max_iterations, &trial);
+        ik->report[1] += descend(ik, target, ik->lower, ik->upper, NULL, 0.0, ik->max_iterations, &trial);
         ik->report[2] += 1;
         const int hit = solved(ik, &trial);
         const double value = hit ? distance(trial.q, near ? near : ik->rest, n) : trial.cost;
@@ -387,6 +390,13 @@ static void conclude(const dex_arm_ik *ik, const state *s, double *q, double *er
     report[0] = solved(ik, s) ? DEX_ARM_SOLVED : at_bound(ik, s) ? DEX_ARM_LIMITS : least < ik->singular ? DEX_ARM_SINGULAR : DEX_ARM_RESIDUAL;
 }
 
+/* A pose that cannot be had: a few firmly damped steps from the previous posture, so that the joints move no faster than the target. */
+static void damp(const dex_arm_ik *ik, const double *target, const double *low, const double *high, const double *from, state *s)
+{
+    memcpy(s->q, from, (size_t)ik->tree->n_actuated * sizeof(double));
+    ik->report[1] += descend(ik, target, low, high, NULL, FIRM, FIRM_STEPS, s);
+}
+
 static void solve_one(const dex_arm_ik *ik, const double *target, int mode, const double *start, state *s)
 {
     const int n = ik->tree->n_actuated;
@@ -404,15 +414,21 @@ static void solve_one(const dex_arm_ik *ik, const double *target, int mode, cons
     double from[N], pull[N];
     memcpy(from, s->q, sizeof from);
     const double gain = mode == DEX_ARM_FOLLOW ? ik->posture_gain : 0.0;
-    ik->report[1] = descend(ik, target, low, high, rest_pull(ik, from, gain, ik->posture_step_rad, pull), ik->max_iterations, s);
+    ik->report[1] = descend(ik, target, low, high, rest_pull(ik, from, gain, ik->posture_step_rad, pull), 0.0, ik->max_iterations, s);
     if (solved(ik, s)) return;
     if (mode == DEX_ARM_FOLLOW) {
-        if (search_near(ik, target, low, high, from, ik->max_restarts / 2, s) || !ik->may_change_branch) return;
+        if (search_near(ik, target, low, high, from, ik->max_restarts / 2, s)) return;
+        if (!ik->may_change_branch) {
+            damp(ik, target, low, high, from, s);
+            return;
+        }
     }
     state other;
     if (search_everywhere(ik, target, from, ik->max_restarts, &other) || (mode != DEX_ARM_FOLLOW && other.cost < s->cost)) {
         memcpy(s, &other, sizeof other);
         ik->report[3] = mode == DEX_ARM_FOLLOW;
+    } else if (mode == DEX_ARM_FOLLOW) {
+        damp(ik, target, low, high, from, s);
     }
 }
 
@@ -469,7 +485,7 @@ int dex_arm_ik_beam(const dex_arm_ik *ik, int n_steps, int width, double push_ra
                     high[i] = fmin(ik->upper[i], s.q[i] + 0.5 * ik->reach_rad);
                     pull[i] = (way == 0 ? 0.0 : way == 1 ? 1.0 : -1.0) * push_rad * (unit < 0.0 ? -1.0 : 1.0);
                 }
-                descend(ik, target, low, high, way ? pull : NULL, ik->max_iterations, &s);
+                descend(ik, target, low, high, way ? pull : NULL, 0.0, ik->max_iterations, &s);
                 if (!solved(ik, &s)) continue;
                 memcpy(tried + found * n, s.q, (size_t)n * sizeof(double));
                 from[found++] = p;
