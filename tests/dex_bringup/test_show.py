@@ -124,8 +124,9 @@ def _sends(browser: ClientConnection, handle: object, value: object) -> None:
 
 def _looks(browser: ClientConnection) -> None:
     """A browser counts once it has said where it looks from."""
-    camera = {"wxyz": (1.0, 0.0, 0.0, 0.0), "position": (1.0, 0.0, 0.0), "fov": 1.0, "near": 0.1, "far": 10.0, "look_at": (0.0,) * 3}
-    browser.send(msgspec.msgpack.encode({"type": "ViewerCameraMessage", **camera, "image_height": 60, "image_width": 80, "up_direction": (0.0, 0.0, 1.0)}))
+    pose = {"wxyz": (1.0, 0.0, 0.0, 0.0), "position": (1.0, 0.0, 0.0), "look_at": (0.0, 0.0, 0.0), "up_direction": (0.0, 0.0, 1.0)}
+    lens = {"fov": 1.0, "near": 0.1, "far": 10.0, "image_height": 60, "image_width": 80}
+    browser.send(msgspec.msgpack.encode({"type": "ViewerCameraMessage", **pose, **lens}))
 
 
 def _hears(browser: ClientConnection, link: str) -> None:

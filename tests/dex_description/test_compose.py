@@ -121,7 +121,8 @@ def test_an_effort_of_zero_is_filled_from_the_configuration() -> None:
 
 def test_rviz_names_no_hand() -> None:
     text = description_path("rviz/cell.rviz").read_text()
-    links = {f"{side}_{link}" for name in names_in("hands") for side in ("left", "right") for link in (load_robot(name).root_link, load_robot(name).tip_link)}
+    robots = [load_robot(name) for name in names_in("hands")]
+    links = {f"{side}_{link}" for robot in robots for side in robot.sides for link in (robot.root_link, robot.tip_link)}
     assert not [link for link in links if f"{link}:" in text]
 
 

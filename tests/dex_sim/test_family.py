@@ -101,7 +101,8 @@ def test_a_hand_on_both_arms_steps_without_a_warning(name: str) -> None:
 
 @pytest.mark.parametrize(("cell", "overrides"), [
     ("xarm_bimanual", {"left_hand": "ability", "right_hand": "leap"}), ("xarm_bimanual", {"arm": "fr3", "hand": "allegro"}),
-    ("xarm_bimanual", {"left_arm": "panda", "right_hand": "svh"}), ("franka", {}), ("franka", {"hand": "panda_gripper"}), ("franka", {"arm": "panda"}),
+    ("xarm_bimanual", {"left_arm": "panda", "right_hand": "svh"}), ("franka", {}),
+    ("franka", {"hand": "panda_gripper"}), ("franka", {"arm": "panda"}),
     ("g1", {}), ("g1", {"left_hand": "xhand", "right_hand": "paxini"}),
 ])
 def test_cells_of_the_family_hold_their_home(cell: str, overrides: dict[str, str]) -> None:

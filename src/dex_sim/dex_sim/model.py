@@ -51,7 +51,9 @@ def build_robot_model(robot: RobotConfig, side: str = "right", rate_hz: float = 
 
 
 def _servos(cell: CellConfig, description: RobotDescription) -> dict[str, Servo]:
-    home = {name: position for interface in cell.interfaces.values() for name, position in zip(interface.names, interface.home)}
+    home: dict[str, float] = {}
+    for interface in cell.interfaces.values():
+        home.update(zip(interface.names, interface.home, strict=True))
     servos: dict[str, Servo] = {}
     for interface in cell.interfaces.values():
         servos.update(servos_of(interface.robot, description, home, interface.prefix))

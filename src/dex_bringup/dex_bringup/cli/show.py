@@ -31,8 +31,8 @@ examples:
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb."""
     parser = argparse.ArgumentParser(
-        prog="dex show", description="Opens a hand, an arm or a cell in a browser and keeps it there until Ctrl-C, or draws it as a PNG. Moves no robot.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="dex show", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Opens a hand, an arm or a cell in a browser and keeps it there until Ctrl-C, or draws it as a PNG. Moves no robot.",
     )
     parser.add_argument("words", nargs="*", metavar="NAME name:=value", help="hand, arm, cell or cell file; several only with --png")
     parser.add_argument("--side", choices=("left", "right"), default="right", help="which one of a hand (default %(default)s)")

@@ -115,7 +115,8 @@ def _render(subject: Subject, positions: dict[str, float], size_wh: tuple[int, i
             renderer.enable_segmentation_rendering()
             return _composed(colour, renderer.render()[:, :, 0], model.geom("paper").id, size_wh)
     except (RuntimeError, AttributeError, ImportError, OSError) as error:
-        raise DexError(f"this machine cannot draw off screen with MUJOCO_GL={os.environ['MUJOCO_GL']}: {error}; apt install libegl1 libgl1-mesa-dri") from error
+        way = os.environ["MUJOCO_GL"]
+        raise DexError(f"this machine cannot draw off screen with MUJOCO_GL={way}: {error}; apt install libegl1 libgl1-mesa-dri") from error
 
 
 def _composed(colour: NDArray[np.uint8], geom: NDArray[np.int32], paper: int, size_wh: tuple[int, int]) -> Image.Image:
@@ -127,7 +128,8 @@ def _composed(colour: NDArray[np.uint8], geom: NDArray[np.int32], paper: int, si
     lit = float(np.percentile(light[on_paper], 90)) if on_paper.any() else 255.0
     shadow = np.where(on_paper, np.clip(1.05 * (1.0 - light / lit) - 0.05, 0.0, 1.0), 0.0)  # the paper itself is never quite even
     shadow = np.where(ground, shadow, shadow[ground].mean())
-    blurred = Image.fromarray(np.round(255.0 * shadow).astype(np.uint8)).filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(size_wh[1] / 60))
+    drawn = Image.fromarray(np.round(255.0 * shadow).astype(np.uint8))
+    blurred = drawn.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.GaussianBlur(size_wh[1] / 60))
     paper_rgb = 255.0 * np.array(PAPER) * (1.0 - SHADOW * np.asarray(blurred, dtype=float)[:, :, None] / 255.0)
     whole = np.where(ground[:, :, None], paper_rgb, colour)
     return Image.fromarray(np.round(whole).astype(np.uint8)).resize(size_wh, Image.Resampling.LANCZOS)

@@ -91,8 +91,11 @@ class Viewer:
             scene.add_light_directional(f"/{name}", position=direction, intensity=strength)
         low, high = _extent(self.subject, self._positions)
         size = float(np.linalg.norm(high - low))
-        scene.add_grid("/floor", width=4.0 * size, height=4.0 * size, cell_size=0.05 if size < 1.0 else 0.25, section_size=0.25 if size < 1.0 else 1.0,
-                       position=(0.0, 0.0, float(low[2])), shadow_opacity=0.25)
+        cell_m, section_m = (0.05, 0.25) if size < 1.0 else (0.25, 1.0)
+        scene.add_grid(
+            "/floor", width=4.0 * size, height=4.0 * size, cell_size=cell_m, section_size=section_m, position=(0.0, 0.0, float(low[2])),
+            shadow_opacity=0.25,
+        )
         eye, centre = np.array((1.0, -0.55, 0.45)), 0.5 * (low + high)
         self._server.initial_camera.position = tuple(centre + 1.35 * size * eye / np.linalg.norm(eye))
         self._server.initial_camera.look_at = tuple(centre)
@@ -102,14 +105,13 @@ class Viewer:
         self._add_link(root)
         self._tips = [self._axes(f"{self._paths[link]}/tip", TIP_AXES_M) for link in self.subject.tips.values()]
         self._palms = [
-            self._axes(f"{self._paths[palm.link]}/palm", PALM_AXES_M, transform(Origin(palm.xyz_m, palm.rpy_rad))) for palm in self.subject.palms.values()
+            self._axes(f"{self._paths[palm.link]}/palm", PALM_AXES_M, transform(Origin(palm.xyz_m, palm.rpy_rad)))
+            for palm in self.subject.palms.values()
         ]
 
     def _add_link(self, link: str) -> None:
-        path = self._paths[link]
-        for kind, shapes, handles in (
-            ("visual", self.subject.description.link(link).visuals, self._visual), ("collision", self.subject.description.link(link).collisions, self._collision),
-        ):
+        path, described = self._paths[link], self.subject.description.link(link)
+        for kind, shapes, handles in (("visual", described.visuals, self._visual), ("collision", described.collisions, self._collision)):
             handles += [self._add_shape(f"{path}/{kind}_{i}", shape, kind == "collision") for i, shape in enumerate(shapes)]
         for joint in self._below.get(link, ()):
             self._paths[joint.child] = f"{path}/{joint.child}"
@@ -206,7 +208,8 @@ def _extent(subject: Subject, positions: Mapping[str, float]) -> tuple[NDArray[n
 def _quaternion(pose: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """w, x, y, z of a (4, 4) pose."""
     r = pose[:3, :3]
-    squares = np.array([1.0 + r[0, 0] + r[1, 1] + r[2, 2], 1.0 + r[0, 0] - r[1, 1] - r[2, 2], 1.0 - r[0, 0] + r[1, 1] - r[2, 2], 1.0 - r[0, 0] - r[1, 1] + r[2, 2]])
+    x2, y2, z2 = r.diagonal()
+    squares = np.array([1.0 + x2 + y2 + z2, 1.0 + x2 - y2 - z2, 1.0 - x2 + y2 - z2, 1.0 - x2 - y2 + z2])
     k = int(np.argmax(squares))  # the largest component divides the others: never by a small number
     rows = (
         (squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]),

@@ -213,9 +213,10 @@ def _mount_of(hand: RobotConfig, side: str, mounted_on: str, entries: dict[str, 
         if not isinstance(arm, dict) or arm.get("kind") != "arm":
             continue
         if mounted_on in [prefix + link for link in (arm.get("tip_link", ""), *arm.get("tool_links", ()))]:
-            mounts = (hand.mounts or {}).get(str(arm.get("name")), {})
+            known, carrier = hand.mounts or {}, str(arm.get("name"))
+            mounts = known.get(carrier, {})
             if side not in mounts:
-                raise ConfigError(f"{where}: hand {hand.name!r} has no mount on {arm.get('name')} ({side}); it is known for {sorted(hand.mounts or {})}")
+                raise ConfigError(f"{where}: hand {hand.name!r} has no mount on {carrier} ({side}); it has one on {sorted(known)}")
             return mounts[side]
     raise ConfigError(f"{where}: mounted_on is {mounted_on!r}, which is no flange of an arm of this cell; give the mount, or mount it on one")
 
