@@ -25,7 +25,7 @@ class ArmIkOptions(NamedTuple):
         rotation_m: metres that one radian of orientation error counts for.
         tolerance_m, tolerance_rad: a pose nearer than this is solved; an order below the 0.01 mm and 0.01 mrad promised.
         max_iterations: of one local search.
-        max_restarts: local searches besides the first.
+        max_restarts: local searches besides the first: a fifth of them nearby, all of them anywhere, twice as many from nothing.
         posture_gain: share of the way to the rest posture that one call takes in the null space.
         posture_step_rad: and at most so far per joint.
         reach_rad: furthest that a joint goes from the previous solution.
@@ -38,7 +38,7 @@ class ArmIkOptions(NamedTuple):
     tolerance_m: float = 1e-6
     tolerance_rad: float = 1e-6
     max_iterations: int = 24
-    max_restarts: int = 12
+    max_restarts: int = 32
     posture_gain: float = 0.1
     posture_step_rad: float = 0.02
     reach_rad: float = 0.5

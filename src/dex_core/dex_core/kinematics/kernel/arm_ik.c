@@ -417,7 +417,7 @@ static void solve_one(const dex_arm_ik *ik, const double *target, int mode, cons
     ik->report[1] = descend(ik, target, low, high, rest_pull(ik, from, gain, ik->posture_step_rad, pull), 0.0, ik->max_iterations, s);
     if (solved(ik, s)) return;
     if (mode == DEX_ARM_FOLLOW) {
-        if (search_near(ik, target, low, high, from, ik->max_restarts / 2, s)) return;
+        if (search_near(ik, target, low, high, from, ik->max_restarts / 5, s)) return;
         if (!ik->may_change_branch) {
             damp(ik, target, low, high, from, s);
             return;
