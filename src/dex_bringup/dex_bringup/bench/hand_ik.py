@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dex_bringup.bench.ik_peers import PACKAGES, PEERS
+from dex_bringup.bench.ik_peers import PACKAGES, PEERS, versions
 from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.config import load_robot, read_description
 from dex_core.kinematics.hand_ik import HandIk, HandModel, load_hand_model
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     """Each hand with each solver on the same targets, in this process."""
     sizes = Sizes(1, 20, 100, 10) if options.quick else Sizes()
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {f"version_{package}": version for package, version in versions().items()}
     goals: list[Goal] = []
     for name in options.hands:
         say(f"{name}: solves {sizes.tracks * FRAMES} targets along tracks and {sizes.cold} from nothing")

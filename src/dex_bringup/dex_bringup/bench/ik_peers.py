@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -31,7 +33,7 @@ class DexRetargeting:
     """Its vector or position optimiser, defaults kept, without the low-pass filter."""
 
     def __init__(self, hand: HandModel, urdf_text: str, rest_rad: Array, kind: str) -> None:
-        from dex_retargeting.retargeting_config import RetargetingConfig
+        RetargetingConfig = importlib.import_module("dex_retargeting.retargeting_config").RetargetingConfig
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "hand.urdf"
@@ -150,6 +152,17 @@ PEERS: dict[str, Callable[[HandModel, str, Array], Peer]] = {
     "mink": Mink,
 }
 PACKAGES = {"vector": "dex_retargeting", "position": "dex_retargeting", "pink": "pink", "mink": "mink"}
+
+
+def versions() -> dict[str, str]:
+    """Package -> version of the peers that are installed."""
+    found = {}
+    for name in ("dex-retargeting", "pin-pink", "mink", "daqp", "pin"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _without_geometry(urdf_text: str, *, inertia: bool = False) -> str:

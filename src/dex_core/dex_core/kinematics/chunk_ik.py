@@ -16,8 +16,10 @@ BRANCHES = 4
 """Solutions of one step that are followed through the chunk."""
 ROUNDS = 3
 """So many steps of a chunk are asked for other branches."""
-MISS_RAD2_PER_M = 1e5
-"""What a millimetre missed costs: as much as a jump of 10 rad; a branch is left to reach, never to save a way."""
+MISS_RAD2, MISSED_M = 100.0, 1e-3
+"""What a target missed by a millimetre costs, as much as a jump of 10 rad: a branch is left to reach, never to save a way."""
+FURTHER_RAD2_PER_M = 100.0
+"""What each metre beyond costs: where nothing reaches, only a branch that is far nearer for long is worth a jump."""
 FREE_STEP_RAD = 0.25
 """A larger step between neighbours costs its square; smaller ones are what a moving hand does."""
 START_JUMP_RAD = 0.5
@@ -110,7 +112,7 @@ class _Chunk:
             step = int(failed[len(failed) // 2])
             engine.target[:], engine.start[:] = self._targets[step], tracks[0][0][step]
             solutions, distances = engine.branches(number, BRANCHES)
-            fresh = solutions[distances <= max(self._ik.tolerance_m, 0.9 * worst[step])]
+            fresh = solutions[distances <= max(self._ik.tolerance_m, 0.5 * worst[step])]
             if not len(fresh):
                 break
             for solution in fresh:
@@ -124,14 +126,15 @@ class _Chunk:
         """Which track each step is taken from: what is missed and how far is jumped, together least."""
         q = np.array([track[0][:, columns] for track in tracks])  # (b, T, c)
         missed = np.array([np.maximum(track[1][:, wanted].max(axis=1) - self._ik.tolerance_m, 0.0) for track in tracks])  # (b, T)
-        cost = MISS_RAD2_PER_M * missed[:, 0]
+        missed = MISS_RAD2 * np.minimum(missed / MISSED_M, 1.0) + FURTHER_RAD2_PER_M * missed
+        cost = missed[:, 0]
         if self._previous is not None:
             cost = cost + _jump(q[:, 0] - self._previous[columns], START_JUMP_RAD)
         came_from = []
         for t in range(1, len(self._targets)):
             through = cost[:, None] + _jump(q[None, :, t] - q[:, None, t - 1], FREE_STEP_RAD)  # (from, to)
             came_from.append(through.argmin(axis=0))
-            cost = through.min(axis=0) + MISS_RAD2_PER_M * missed[:, t]
+            cost = through.min(axis=0) + missed[:, t]
         way = [int(cost.argmin())]
         for before in reversed(came_from):
             way.append(int(before[way[-1]]))

@@ -15,8 +15,10 @@ from dex_core.types import Array
 
 SEEDS = 24
 SEEDS_NEAR = 12
-SWITCH_M = 1e-3
-"""So much nearer must another branch be when neither reaches."""
+SWITCH_M = 2e-3
+"""So much nearer, and more than twice as near, must a branch be to be changed to where none reaches."""
+STEP_RAD = 0.5
+"""A target that nothing reaches moves a joint no further from the previous solution."""
 NEARNESS = 1e-4
 """How a seed's distance from the previous solution counts beside its tip's [m^2/rad^2]."""
 APART = 0.15
@@ -108,9 +110,8 @@ class NumpyEngine:
         problem = Problem(
             self._chains, self.target[self._row_fingers], self._padded_lower, self._padded_upper, wanted[:, None], reference
         )
-        found = approach(problem, q, self._pull, self._limit)
-        self.iterations += found.steps
-        q, cost, settled, _steps = found
+        q, cost, settled, steps = _follow(problem, q, self._pull, self._limit, self._reached) if mode == PREVIOUS else approach(problem, q, self._pull, self._limit)
+        self.iterations += steps
         missed = wanted & (cost > self._reached)
         for i in np.flatnonzero(missed) if not local and np.count_nonzero(missed) else ():
             own = self._used[i]
@@ -127,7 +128,7 @@ class NumpyEngine:
         q, status = start, CONVERGED
         if wanted.any():
             seed = self._seeds(index, start, None, 1)[0] if mode == COLD else start
-            found = self._approach(index, seed[None], start, reference)
+            found = self._approach(index, seed[None], start, reference, follow=mode == PREVIOUS)
             self.iterations += found.steps
             q, worst, calm = found.q[0], found.cost[0], found.settled[0]
             if worst > self._reached and not local:
@@ -152,7 +153,7 @@ class NumpyEngine:
             best = int(reaching[np.argmin(np.abs(many[reaching] - start).max(axis=1))])
         else:
             best = int(np.argmin(costs))
-            if np.sqrt(costs[best]) >= np.sqrt(cost) - SWITCH_M:
+            if costs[best] >= 0.25 * cost or np.sqrt(costs[best]) >= np.sqrt(cost) - SWITCH_M:
                 return q, cost, settled
         return many[best], costs[best], calm[best]
 
@@ -161,7 +162,7 @@ class NumpyEngine:
         self.iterations += found.steps
         return found.q, found.cost, found.settled
 
-    def _approach(self, index: int, seeds: Array, start: Array, reference: Array) -> Found:
+    def _approach(self, index: int, seeds: Array, start: Array, reference: Array, *, follow: bool = False) -> Found:
         """Searches of one group from each row of ``seeds``."""
         group = self._groups[index]
         weight = self.weight[group.fingers]
@@ -173,7 +174,8 @@ class NumpyEngine:
         limits = (np.tile(side[group.columns], (count, 1)) for side in (self._lower, self._upper))
         active = np.tile(group.moves[wanted].any(axis=0), (count, 1))
         problem = Problem(evaluate, np.tile(target, (count, 1)), *limits, active, np.tile(reference, (count, 1)))
-        return approach(problem, seeds, np.full(count, group.pull), self._limit)
+        pull = np.full(count, group.pull)
+        return _follow(problem, seeds, pull, self._limit, self._reached) if follow else approach(problem, seeds, pull, self._limit)
 
     def _reference(self, mode: int, columns: np.ndarray) -> Array:
         base = np.clip(self.start, self._lower, self._upper)[columns]
@@ -227,6 +229,18 @@ class _Some:
         tips, jacobian = self._forward.tips_and_jacobian(q)
         count, columns = q.shape
         return (tips[:, self._wanted] * self._gain).reshape(count, -1), (jacobian[:, self._wanted] * self._gain[..., None]).reshape(count, -1, columns)
+
+
+def _follow(problem: Problem, q: Array, pull: Array, limit: int, reached: float) -> Found:
+    """On from a previous solution: within a step of it, and only where that does not reach as far as it takes."""
+    near = problem._replace(lower=np.maximum(problem.lower, q - STEP_RAD), upper=np.minimum(problem.upper, q + STEP_RAD))
+    found = approach(near, q, pull, limit)
+    if not np.count_nonzero(found.cost > reached):
+        return found
+    further = approach(problem, found.q, pull, limit)
+    better = (found.cost > reached) & (further.cost <= reached)
+    both = (np.where(better[:, None], further.q, found.q), np.where(better, further.cost, found.cost), np.where(better, further.settled, found.settled))
+    return Found(*both, found.steps + further.steps)
 
 
 def _worst(cost: Array, settled: np.ndarray, wanted: np.ndarray, reached: float) -> int:

@@ -13,10 +13,10 @@ static const double SETTLED_RAD = 1e-7;      /* a smaller step ends a search */
 static const double CREEPING = 1e-9;         /* and so does a smaller relative gain */
 static const double LEAST_DAMPING = 1e-9;    /* relative to the Hessian's diagonal, as every damping */
 static const double FIRST_DAMPING = 1e-6;
-static const double SWITCH_M = 1e-3;         /* so much nearer must another branch be when neither reaches */
+static const double SWITCH_M = 2e-3;         /* so much nearer, and more than twice as near, must a branch be to be changed to where none reaches */
+static const double STEP_RAD = 0.5;          /* a target that nothing reaches moves a joint no further from the previous solution */
 static const double NEARNESS = 1e-4;         /* [m^2/rad^2] how a seed's distance from the previous solution counts beside its tip's */
 static const double APART = 0.15;            /* share of the range by which seeds differ */
-static const double JUMP_RAD = 0.5;          /* a branch nearer than this to the previous solution needs no further search */
 enum { TRIES = 14, LOCAL = 40 };
 
 typedef struct {
@@ -33,7 +33,9 @@ typedef struct {
     int wanted[DEX_IK_TIPS], n_wanted;
     double gain[DEX_IK_TIPS]; /* sqrt of the weight, the largest 1 */
     double target[DEX_IK_TIPS][3];
-    double lower[COLS], upper[COLS], base[COLS], reference[COLS];
+    double least[COLS], most[COLS];   /* the joints' limits */
+    double lower[COLS], upper[COLS];  /* what the search under way keeps to */
+    double base[COLS], reference[COLS];
     double enough, pull;      /* of the search under way */
     int settled;              /* the last search ended at a minimum */
     dex_pose pose;
@@ -307,7 +309,34 @@ static double search_everywhere(search *s, double *q, double cost, double reache
     return cost;
 }
 
-/* A previous solution whose branch ends here: the nearest of those that reach; none does: this one, unless another is clearly nearer. */
+static void confine(search *s, double reach_rad)
+{
+    for (int c = 0; c < s->n; ++c) {
+        s->lower[c] = fmax(s->least[c], s->base[c] - reach_rad);
+        s->upper[c] = fmin(s->most[c], s->base[c] + reach_rad);
+    }
+}
+
+/* On from the previous solution: within a step of it, and only where that does not reach as far as it takes. */
+static double follow(search *s, double *q, double reached)
+{
+    double further[COLS];
+    confine(s, STEP_RAD);
+    double cost = approach(s, q);
+    confine(s, DBL_MAX);
+    if (cost <= reached) return cost;
+    const int settled = s->settled;
+    memcpy(further, q, s->n * sizeof *q);
+    const double other = approach(s, further);
+    if (other <= reached) {
+        memcpy(q, further, s->n * sizeof *q);
+        return other;
+    }
+    s->settled = settled;
+    return cost;
+}
+
+/* A previous solution whose branch ends here: the nearest of those that reach; none does: this one, unless another is far nearer. */
 static double change_branch(search *s, double *q, double cost, const double *previous, double reached)
 {
     seed seeds[DEX_IK_SEEDS];
@@ -317,12 +346,13 @@ static double change_branch(search *s, double *q, double cost, const double *pre
     for (int i = 0; i < count && vain < 6; ++i) {
         const double other = approach(s, seeds[i].q);
         const double jump = furthest(s, seeds[i].q, previous);
-        const int reaches = other <= reached, better = reaches ? jump < least : least == DBL_MAX && sqrt(other) < sqrt(cost) - SWITCH_M;
+        const int reaches = other <= reached;
+        const int better = reaches ? jump < least : least == DBL_MAX && other < 0.25 * cost && sqrt(other) < sqrt(cost) - SWITCH_M;
         if (better) {
             cost = other, settled = s->settled;
             if (reaches) least = jump;
             memcpy(q, seeds[i].q, s->n * sizeof *q);
-            if (least < JUMP_RAD) break;
+            if (least < STEP_RAD) break;
         }
         vain = better ? 0 : vain + 1;
     }
@@ -339,7 +369,7 @@ static int take(search *s, const dex_hand_ik *task, const dex_fingers *group, co
     for (int tip = 0; tip < group->n_tips; ++tip) most = fmax(most, task->weight[group->finger[tip]]);
     for (int c = 0; c < n; ++c) {
         const int column = group->column[c];
-        s->lower[c] = task->lower[column], s->upper[c] = task->upper[column], s->active[c] = 0;
+        s->least[c] = s->lower[c] = task->lower[column], s->most[c] = s->upper[c] = task->upper[column], s->active[c] = 0;
         s->base[c] = fmin(fmax(start[column], s->lower[c]), s->upper[c]);
         s->reference[c] = task->mode == DEX_IK_PREVIOUS ? s->base[c] + task->posture * (task->rest[column] - s->base[c]) : s->base[c];
     }
@@ -408,7 +438,7 @@ int dex_hand_ik_solve(dex_hand_ik *task)
                 seed first[1];
                 if (propose(&s, 1, NULL, first)) memcpy(q, first[0].q, s.n * sizeof *q);
             }
-            double cost = approach(&s, q);
+            double cost = task->mode == DEX_IK_PREVIOUS ? follow(&s, q, reached) : approach(&s, q);
             if (cost > reached)
                 cost = task->mode == DEX_IK_PREVIOUS ? change_branch(&s, q, cost, s.base, reached) : search_everywhere(&s, q, cost, reached);
             const int status = status_of(&s, cost, reached);
@@ -435,7 +465,7 @@ int dex_hand_ik_track(dex_hand_ik *task, int n_steps)
             const int wanted = take(&s, task, task->groups + i, target, start);
             memcpy(q, s.base, s.n * sizeof *q);
             if (wanted) {
-                const int status = status_of(&s, approach(&s, q), square(task->tolerance));
+                const int status = status_of(&s, follow(&s, q, square(task->tolerance)), square(task->tolerance));
                 if (status > worst) worst = status;
                 task->iterations += s.iterations;
             }
