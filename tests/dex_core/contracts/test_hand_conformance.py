@@ -30,7 +30,7 @@ MIRROR_WITHIN_M = {"allegro": 10.5e-3, "dexh13": 6.5e-3, "inspire": 11e-3, "leap
 
 
 class TestEveryHand(HandContract):
-    @pytest.fixture(params=every_hand(), ids="_".join)
+    @pytest.fixture(scope="class", params=every_hand(), ids="_".join)
     def case(self, request):
         name, side = request.param
         found = (REFERENCE / f"{stem}.urdf" for stem in (f"{name}_{side}", name))

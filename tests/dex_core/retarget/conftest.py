@@ -40,7 +40,7 @@ def _of_robot(hand: TargetHand, q):
     """(21, 3) on the palm's axes, in the robot's size: its own tips and phalanges on a palm of a human's proportions."""
     length, thumb_side = hand.length_m, 1.0 if hand.side == "right" else -1.0
     points = np.zeros((21, 3))
-    for finger, row in zip(("index", "middle", "ring", "little"), (5, 9, 13, 17), strict=True):
+    for row in (5, 9, 13, 17):
         points[row] = (0.0, thumb_side * 0.2 * length * (9 - row) / 4, WRIST_BEHIND * length)
     points[1] = (0.1 * length, thumb_side * 0.3 * length, 0.3 * length)
     tips = dict(zip(hand.fingers, hand.in_palm(hand.kinematics.fingertips(q) - hand.wrist_m), strict=True))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dex_core.errors import DexError, NonFiniteError, ShapeError
-from dex_core.retarget import Retargeter, TargetHand, pinch_oracle
+from dex_core.retarget import Retargeter, TargetHand, closest_pinch, pinch_oracle
 from dex_core.retarget.pinch import pinch_vectors
 
 
@@ -59,3 +59,14 @@ def test_bad_joints_are_refused():
         pinch_oracle(hand, np.full(6, np.nan), hand)
     with pytest.raises(ShapeError):
         pinch_oracle(hand, np.zeros(5), hand)
+
+
+def test_a_touch_is_asked_for_by_a_vector_of_no_length():
+    hand = TargetHand.load("leap", "right")
+    found = closest_pinch(hand, ["middle"], np.zeros((1, 3)))
+    assert found.residual_m.max() < 1e-4
+    for vectors in (np.zeros((2, 3)), np.zeros(3)):
+        with pytest.raises(ShapeError):
+            closest_pinch(hand, ["middle"], vectors)
+    with pytest.raises(DexError, match="little"):
+        closest_pinch(hand, ["little"], np.zeros((1, 3)))

@@ -104,7 +104,8 @@ def palm_frame(case: HandCase) -> Outcome:
         return _failed(f"the open fingers point along {np.round(others / np.linalg.norm(others), 2)}, not +Z")
     sign = 1.0 if case.side == "right" else -1.0
     if "thumb" in tips and sign * (tips["thumb"] - others)[1] <= 0.0:
-        return _failed(f"the thumb is at y = {tips['thumb'][1]:+.3f} m, the fingers at {others[1]:+.3f} m; on a {case.side} hand it must be at the {'+' if sign > 0 else '-'}Y side")
+        side = f"{case.side} hand it must be further to {'+' if sign > 0 else '-'}Y"
+        return _failed(f"the thumb is at y = {tips['thumb'][1]:+.3f} m, the fingers at {others[1]:+.3f} m; on a {side}")
     return _passed(f"open fingers reach {1e3 * others[2]:.0f} mm")
 
 

@@ -17,7 +17,7 @@ from dex_core.contracts.hand_case import every_hand
 class TestEveryHand(HandContract):
     """Parametrised over hands and sides."""
 
-    @pytest.fixture(params=every_hand(), ids="_".join)
+    @pytest.fixture(scope="class", params=every_hand(), ids="_".join)
     def case(self, request: pytest.FixtureRequest) -> HandCase:
         """One hand of one side."""
         name, side = request.param

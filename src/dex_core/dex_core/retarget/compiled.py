@@ -9,9 +9,9 @@ import numpy as np
 
 from dex_core.kinematics import HandKinematics
 from dex_core.kinematics.kernel.load import TreeStruct, kernel, tree_struct
-from dex_core.retarget.problem import (
-    BOUND_PASSES, COST_TOLERANCE, MAX_DAMPING, MAX_ITERATIONS, MIN_DAMPING, STEP_TOLERANCE_RAD, Solved, VectorProblem,
-)
+from dex_core.kinematics.tree import KinematicTree
+from dex_core.retarget import problem
+from dex_core.retarget.problem import Solved, VectorProblem
 from dex_core.types import Array
 
 MOST = 64
@@ -33,7 +33,9 @@ class _Task(ctypes.Structure):
 class CompiledProblem(VectorProblem):
     """A VectorProblem whose search runs in the kernel; buffers are made once."""
 
-    def __init__(self, kinematics: HandKinematics, frames: Sequence[str], pairs: Sequence[tuple[int, int]], free: Array, library: ctypes.PyDLL) -> None:
+    def __init__(
+        self, kinematics: HandKinematics, frames: Sequence[str], pairs: Sequence[tuple[int, int]], free: Array, library: ctypes.PyDLL,
+    ) -> None:
         super().__init__(kinematics, frames, pairs, free)
         tree, n, m = kinematics.tree, len(kinematics.names), len(self._pairs)
         places = [_place(tree, frame) for frame in self._frames]
@@ -45,8 +47,9 @@ class CompiledProblem(VectorProblem):
         }
         self._tree, self._kept = tree_struct(tree)
         self._task = _Task(
-            tree=ctypes.pointer(self._tree), points=len(places), vectors=m, max_iterations=MAX_ITERATIONS, bound_passes=BOUND_PASSES,
-            step_tolerance=STEP_TOLERANCE_RAD, cost_tolerance=COST_TOLERANCE, min_damping=MIN_DAMPING, max_damping=MAX_DAMPING,
+            tree=ctypes.pointer(self._tree), points=len(places), vectors=m, max_iterations=problem.MAX_ITERATIONS,
+            bound_passes=problem.BOUND_PASSES, step_tolerance=problem.STEP_TOLERANCE_RAD, cost_tolerance=problem.COST_TOLERANCE,
+            min_damping=problem.MIN_DAMPING, max_damping=problem.MAX_DAMPING,
             **{name: self._buffers[name].ctypes.data for name in _ARRAYS},
         )
         self._solve = library.dex_retarget_solve
@@ -63,7 +66,7 @@ class CompiledProblem(VectorProblem):
     def solve(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, start_rad: Array) -> Solved:
         """As in the base class."""
         self._fill(targets_m, weights, anchor_rad, hold, start_rad)
-        self._task.max_iterations = MAX_ITERATIONS
+        self._task.max_iterations = problem.MAX_ITERATIONS
         self._solve(self._address)
         return Solved(self._buffers["q"].copy(), self._task.cost, self._task.iterations, bool(self._task.settled), self._buffers["reached"].copy())
 
@@ -82,7 +85,7 @@ def make_problem(kinematics: HandKinematics, frames: Sequence[str], pairs: Seque
     return CompiledProblem(kinematics, frames, pairs, free, library)
 
 
-def _place(tree: object, frame: str) -> tuple[int, Array]:
+def _place(tree: KinematicTree, frame: str) -> tuple[int, Array]:
     """Moving joint and local position of a link, or of a joint of that name."""
     if frame in tree.links:
         return tree.links[frame].joint, tree.links[frame].position_m

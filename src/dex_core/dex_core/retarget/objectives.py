@@ -77,15 +77,19 @@ class Pinches(NamedTuple):
     finger_m: float = 0.1
 
 
+PINCHES = Pinches()
+
+
 class DexPilotVectors:
-    """Thumb to each finger, finger to finger, and wrist to tips, after Handa et al., DexPilot (ICRA 2020, arXiv 1910.03135), equation 1:
-    a vector shorter than a threshold is projected (thumb: to touching, weight 200; two pinching fingers: to 3 cm, weight 400, beside 1 for all others).
+    """Thumb to each finger, finger to finger, and wrist to tips, after Handa et al., DexPilot (ICRA 2020, arXiv 1910.03135):
+    a vector shorter than a threshold is projected (thumb: to touching, weight 200; two pinching fingers: to 3 cm, weight 400,
+    beside 1 for all others).
 
     Other than there, a pinch that began lasts until ``escape_m``, and on a track its emphasis grows and fades over a few steps, so that
     the joints do not jump where it begins.
     """
 
-    def __init__(self, hand: TargetHand, pinches: Pinches = Pinches()) -> None:
+    def __init__(self, hand: TargetHand, pinches: Pinches = PINCHES) -> None:
         self._hand, self._pinches = hand, pinches
         fingers = [f for f in FINGERS if f in hand.fingers]
         thumb, others = fingers[0], fingers[1:]

@@ -35,10 +35,32 @@ def pinch_vectors(hand: TargetHand, q: ArrayLike, fingers: Sequence[str]) -> Arr
     return hand.in_palm(np.array([tips[hand.fingers.index(finger)] - thumb for finger in fingers]))
 
 
+def closest_pinch(hand: TargetHand, fingers: Sequence[str], vectors_m: ArrayLike, *, starts: int = STARTS) -> Pinched:
+    """Joints whose (k, 3) thumb-to-finger vectors, on the palm's axes [m], are nearest to ``vectors_m``, searched from many postures.
+
+    Args:
+        hand: to move.
+        fingers: k names, not the thumb.
+        vectors_m: (k, 3).
+        starts: postures besides the open hand; deterministic.
+    """
+    chosen, allowed = tuple(fingers), [f for f in hand.fingers if f != "thumb"]
+    if not chosen or len(set(chosen)) != len(chosen) or any(f not in allowed for f in chosen):
+        raise DexError(f"fingers {list(chosen)}: each of {allowed} at most once, at least one", code="joint_names")
+    wanted = frozen_array(vectors_m, (len(chosen), 3), "thumb-to-finger vectors")
+    thumb = hand.fingers.index("thumb")
+    problem = make_problem(hand.kinematics, hand.kinematics.tips, [(hand.fingers.index(f), thumb) for f in chosen], hand.free)
+    rest, weights = hand.rest_rad, np.ones(len(chosen))
+    hold = np.full(rest.size, 1e-3 * REST_WEIGHT)
+    best = problem.search(hand.in_root(wanted), weights, rest, hold, spread_starts(hand, starts), hand.groups).position_rad
+    reached = pinch_vectors(hand, best, chosen)
+    return Pinched(best, chosen, wanted, reached, np.linalg.norm(reached - wanted, axis=1))
+
+
 def pinch_oracle(
     source: TargetHand, q_source: ArrayLike, target: TargetHand, *, fingers: Sequence[str] | None = None, scale: float = 1.0, starts: int = STARTS
 ) -> Pinched:
-    """Joints of ``target`` whose thumb-to-finger vectors are nearest to those of ``source``, searched from many postures.
+    """The best ``target`` can do to hold its fingertips to its thumb as ``source`` does: :func:`closest_pinch` of its vectors.
 
     Args:
         source: the hand that pinches; may be of the other side, whose vectors are then mirrored.
@@ -46,21 +68,13 @@ def pinch_oracle(
         target: the hand to move.
         fingers: which to compare; None: all that both have, but the thumb.
         scale: of the vectors, source to target.
-        starts: postures besides the open hand; deterministic.
+        starts: postures besides the open hand.
     """
     shared = [f for f in source.fingers if f in target.fingers and f != "thumb"]
     chosen = tuple(shared if fingers is None else fingers)
     if not chosen or any(f not in shared for f in chosen):
         raise DexError(f"fingers {list(chosen)}: at least one of {shared}, which both hands have", code="joint_names")
-    frozen_array(q_source, (len(source.kinematics.names),), "joints of the source hand")
     wanted = scale * pinch_vectors(source, q_source, chosen)
     if source.side != target.side:
         wanted[:, 1] *= -1.0
-    tips = target.kinematics.tips
-    thumb = target.fingers.index("thumb")
-    problem = make_problem(target.kinematics, tips, [(target.fingers.index(f), thumb) for f in chosen], target.free)
-    rest, weights = target.rest_rad, np.ones(len(chosen))
-    hold = np.full(rest.size, 1e-3 * REST_WEIGHT)
-    best = problem.search(target.in_root(wanted), weights, rest, hold, spread_starts(target, starts), target.groups).position_rad
-    reached = pinch_vectors(target, best, chosen)
-    return Pinched(best, chosen, wanted, reached, np.linalg.norm(reached - wanted, axis=1))
+    return closest_pinch(target, chosen, wanted, starts=starts)

@@ -2,6 +2,7 @@
 """Keypoints of a human hand -> joints of a robot hand, step by step or a whole track."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,10 @@ from dex_core.retarget.problem import Solved
 from dex_core.retarget.target import TargetHand
 from dex_core.types import Array, frozen_array
 
-OBJECTIVES = ("dexpilot", "vector", "position")
+_OBJECTIVES: dict[str, Callable[[TargetHand], Objective]] = {
+    "dexpilot": DexPilotVectors, "vector": TipVectors, "position": lambda hand: TipVectors(hand, 0.0),
+}
+OBJECTIVES = tuple(_OBJECTIVES)
 REACHED, CLOSEST, STOPPED = "reached", "closest", "stopped"
 TOLERANCE_M = 1e-3
 SMOOTHING = 1e-5
@@ -87,7 +91,7 @@ class Retargeter:
         self.hand, self.fingers, self.names = hand, hand.fingers, hand.kinematics.names
         self._scale = 1.0 if scale is None and objective == "position" else scale
         self._smoothing, self._tolerance_m = smoothing, tolerance_m
-        self._objective: Objective = DexPilotVectors(hand) if objective == "dexpilot" else TipVectors(hand, 0.0 if objective == "position" else 0.1)
+        self._objective = _OBJECTIVES[objective](hand)
         self._problem = make_problem(hand.kinematics, self._objective.frames, self._objective.pairs, hand.free)
         self._tip_rows = [keypoints.tip_row(finger) for finger in hand.fingers]
         self._starts = spread_starts(hand, COLD_STARTS)
