@@ -109,7 +109,7 @@ def _render(subject: Subject, positions: dict[str, float], size_wh: tuple[int, i
     option.geomgroup[[0, COLLISION_GROUP if collision else VISUAL_GROUP]] = 1
     try:
         with mujoco.Renderer(model, height, width) as renderer:
-            renderer.update_scene(data, _camera(points, _kind(subject), size_wh), option)
+            renderer.update_scene(data, _camera(points, _view(subject), size_wh), option)
             renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 1
             colour = renderer.render().copy()
             renderer.enable_segmentation_rendering()
@@ -135,8 +135,13 @@ def _composed(colour: NDArray[np.uint8], geom: NDArray[np.int32], paper: int, si
     return Image.fromarray(np.round(whole).astype(np.uint8)).resize(size_wh, Image.Resampling.LANCZOS)
 
 
-def _kind(subject: Subject) -> str:
-    return subject.parts[0].robot.kind if len(subject.parts) == 1 else "cell"
+def _view(subject: Subject) -> tuple[float, float]:
+    """Azimuth and elevation of the eye; a left hand is seen as a right one in a mirror."""
+    if len(subject.parts) > 1:
+        return VIEWS["cell"]
+    part = subject.parts[0]
+    azimuth, elevation = VIEWS[part.robot.kind]
+    return (-azimuth if part.robot.kind == "hand" and part.side == "left" else azimuth), elevation
 
 
 def _studio(subject: Subject, points: NDArray[np.float64], size_wh: tuple[int, int]) -> mujoco.MjModel:
@@ -162,9 +167,10 @@ def _studio(subject: Subject, points: NDArray[np.float64], size_wh: tuple[int, i
         name="paper", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0.0, 0.0, 0.1), pos=(0.0, 0.0, low[2] - 0.002 * radius), rgba=(0.6, 0.6, 0.6, 1.0),
         contype=0, conaffinity=0, group=0,
     )
-    for direction, strength, shadow in LIGHTS:
+    mirror = np.array((1.0, -math.copysign(1.0, _view(subject)[0]), 1.0))  # the shadow falls away from the eye
+    for direction, strength, shadow in ((mirror * direction, strength, shadow) for direction, strength, shadow in LIGHTS):
         world.add_light(
-            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=tuple(centre - 4.0 * radius * np.array(direction)), dir=direction, castshadow=shadow,
+            type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=centre - 4.0 * radius * direction, dir=direction, castshadow=shadow,
             diffuse=(strength,) * 3, ambient=(0.0,) * 3, specular=(0.5 * strength,) * 3,
         )
     servos = {name: Servo(1.0, 0.1, 0.1, 0.0, 1.0) for name in subject.description.actuated}
@@ -194,11 +200,11 @@ def _half_size(shape: Shape) -> NDArray[np.float64]:
     return np.array([radius, radius, 0.5 * shape.size_m[1] if shape.kind == "cylinder" else radius])
 
 
-def _camera(points: NDArray[np.float64], kind: str, size_wh: tuple[int, int]) -> mujoco.MjvCamera:
+def _camera(points: NDArray[np.float64], view: tuple[float, float], size_wh: tuple[int, int]) -> mujoco.MjvCamera:
     """Looks at the middle of the points from the side that shows most, as near as all of them fit."""
     import mujoco
 
-    azimuth, elevation = VIEWS[kind]
+    azimuth, elevation = view
     towards = -np.array([math.cos(elevation) * math.cos(azimuth), math.cos(elevation) * math.sin(azimuth), math.sin(elevation)])
     right = np.cross(towards, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right)
