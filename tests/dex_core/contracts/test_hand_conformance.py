@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,17 @@ KNOWN = {  # hand -> check -> why the published description does not pass it
 MIRROR_WITHIN_M = {"allegro": 10.5e-3, "dexh13": 6.5e-3, "inspire": 11e-3, "leap": 14e-3, "schunk_svh": 0.105}
 
 
+@cache  # one hand for all of its checks
+def loaded(name, side):
+    found = (REFERENCE / f"{stem}.urdf" for stem in (f"{name}_{side}", name))
+    reference = next((path for path in found if path.is_file()), None)
+    return HandCase(name, side, reference, KNOWN.get(name, {}), MIRROR_WITHIN_M.get(name, 0.0))
+
+
 class TestEveryHand(HandContract):
-    @pytest.fixture(scope="class", params=every_hand(), ids="_".join)
+    @pytest.fixture(params=every_hand(), ids="_".join)
     def case(self, request):
-        name, side = request.param
-        found = (REFERENCE / f"{stem}.urdf" for stem in (f"{name}_{side}", name))
-        reference = next((path for path in found if path.is_file()), None)
-        return HandCase(name, side, reference, KNOWN.get(name, {}), MIRROR_WITHIN_M.get(name, 0.0))
+        return loaded(*request.param)
 
 
 @pytest.fixture
