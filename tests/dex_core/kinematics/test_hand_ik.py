@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dex_core.errors import ConfigError, DexError, NonFiniteError, ShapeError
 from dex_core.kinematics import load_hand
 from dex_core.kinematics.hand_ik import HandIk, HandIkStatus, load_hand_ik, load_hand_model
-from dex_core.kinematics.hand_ik_groups import halton
+from dex_core.kinematics.hand_ik_descend import Problem, approach
+from dex_core.kinematics.hand_ik_groups import FingerGroup
 from dex_core.types import Array
 
 HANDS = ("inspire", "ability", "xhand1", "dexh13", "leap", "sharpa_wave", "shadow", "allegro", "schunk_svh", "panda_gripper")
@@ -35,6 +36,20 @@ def tips(ik: HandIk, q: Array) -> Array:
 
 def poses(ik: HandIk, count: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).uniform(ik.lower_rad, ik.upper_rad, (count, len(ik.names)))
+
+
+def best_of_fifty(group: FingerGroup, target: Array) -> float:
+    """Distance of the best of 50 searches of one group in NumPy, without seeds, posture or early end."""
+    columns = len(group.columns)
+
+    def evaluate(q: Array) -> tuple[Array, Array]:
+        points, jacobian = group.forward.tips_and_jacobian(q)
+        return points.reshape(len(q), -1), jacobian.reshape(len(q), -1, columns)
+
+    q = group.lower_rad + np.random.default_rng(11).uniform(size=(50, columns)) * (group.upper_rad - group.lower_rad)
+    goal, lower, upper = (np.tile(a, (50, 1)) for a in (target.ravel(), group.lower_rad, group.upper_rad))
+    problem = Problem(evaluate, goal, lower, upper, np.ones((50, columns), dtype=bool), q)
+    return float(np.sqrt(approach(problem, q, np.zeros(50), 60).cost.min()))
 
 
 def wander(ik: HandIk, steps: int, seed: int = 0) -> Array:
@@ -133,23 +148,25 @@ def test_out_of_reach_the_answer_moves_smoothly(name: str) -> None:
         previous = solved.position_rad
 
 
-@pytest.mark.parametrize("name", ("leap", "xhand1", "schunk_svh"))
+def test_a_target_that_nothing_reaches_moves_no_joint_far_at_once() -> None:
+    ik = ik_of("leap")
+    rng = np.random.default_rng(8)
+    for _ in range(20):
+        target = tips(ik, ik.rest_rad[None])[0] + 1.0 * rng.normal(size=(4, 3))  # all fingers at nearly the same distance wherever they are
+        assert np.abs(ik.solve(target, previous_rad=ik.rest_rad).position_rad - ik.rest_rad).max() <= 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("name", ("leap", "xhand1", "dexh13", "schunk_svh"))
 def test_from_nothing_as_good_as_fifty_starts(name: str) -> None:
     """Half of the targets are out of reach; 50 starts spread over the range are the yardstick."""
     ik = ik_of(name)
     rng = np.random.default_rng(5)
-    targets = tips(ik, poses(ik, 24)) + rng.normal(0.0, 0.015, (24, len(ik.fingers), 3)) * (np.arange(24) % 2)[:, None, None]
-    starts = ik.lower_rad + halton(50, len(ik.names)) * (ik.upper_rad - ik.lower_rad)
+    targets = tips(ik, poses(ik, 16)) + rng.normal(0.0, 0.015, (16, len(ik.fingers), 3)) * (np.arange(16) % 2)[:, None, None]
     worse = 0
     for target in targets:
         ours = ik.solve(target).residual_m
-        best = np.full(len(ik.groups), np.inf)
-        for start in starts:
-            ik.engine.start[:] = start
-            found = ik.engine.track(target[None])[1][0]
-            best = np.minimum(best, [np.linalg.norm(found[g.fingers]) for g in ik.groups])
-        worse += int(np.count_nonzero([np.linalg.norm(ours[g.fingers]) for g in ik.groups] > best + 2e-5))
-    assert worse <= 0.01 * 24 * len(ik.groups)
+        worse += sum(np.linalg.norm(ours[g.fingers]) > best_of_fifty(g, target[g.fingers]) + 2e-5 for g in ik.groups)
+    assert worse <= 0.01 * len(targets) * len(ik.groups)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -11,7 +11,8 @@ from dex_core.types import Array
 
 ENOUGH = 1e-12
 """A squared distance below this ends a search [m^2]."""
-SETTLED_RAD = 1e-7
+SETTLED_RAD, NEAR_RAD = 1e-7, 1e-4
+"""A smaller step ends a search; the second one that is drawn to the reference, as another follows."""
 CREEPING = 1e-9
 LEAST_DAMPING, FIRST_DAMPING, MOST_DAMPING = 1e-9, 1e-6, 1e9
 FLOOR = 1e-9
@@ -78,7 +79,7 @@ def descend(problem: Problem, q: Array, pull: Array | None, limit: int) -> Found
         new = np.minimum(np.maximum(q + step, problem.lower), problem.upper)
         new_error, new_jacobian, new_cost, new_total = _look(problem, new, pull)
         gained = total - new_total
-        moved = np.maximum.reduce(np.abs(step), axis=1) >= SETTLED_RAD
+        moved = np.maximum.reduce(np.abs(step), axis=1) >= (SETTLED_RAD if pull is None else NEAR_RAD)
         accepted = going & moved & (gained > 0.0)
         going = going & moved & ~(accepted & (gained < CREEPING * total)) & (damping < MOST_DAMPING)
         last = accepted, gained, total, matrix, damper, gradient, step

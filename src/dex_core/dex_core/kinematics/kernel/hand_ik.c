@@ -10,6 +10,7 @@
 
 static const double ENOUGH_M = 1e-6;         /* nearer than this no search goes on */
 static const double SETTLED_RAD = 1e-7;      /* a smaller step ends a search */
+static const double NEAR_RAD = 1e-4;         /* and one that is drawn to the reference: the next takes it on */
 static const double CREEPING = 1e-9;         /* and so does a smaller relative gain */
 static const double LEAST_DAMPING = 1e-9;    /* relative to the Hessian's diagonal, as every damping */
 static const double FIRST_DAMPING = 1e-6;
@@ -157,6 +158,7 @@ static double descend(search *s, double *q, double pull, int limit)
     double hessian[COLS * COLS], gradient[COLS], step[COLS], next[COLS], damping = FIRST_DAMPING;
     int open[COLS];
     place *at = &s->places[0], *then = &s->places[1];
+    const double still = pull > 0.0 ? NEAR_RAD : SETTLED_RAD;
     s->pull = pull, s->settled = 1;
     evaluate(s, q, at);
     for (int iteration = 0; iteration < limit; ++iteration) {
@@ -180,7 +182,7 @@ static double descend(search *s, double *q, double pull, int limit)
                     for (int j = 0; j < n; ++j) bent += hessian[i * n + j] * step[j];
                     predicted += step[i] * (2.0 * gradient[i] - bent);
                 }
-                if (largest < SETTLED_RAD) return at->cost;
+                if (largest < still) return at->cost;
                 evaluate(s, next, then);
                 accepted = then->total < at->total;
             }
