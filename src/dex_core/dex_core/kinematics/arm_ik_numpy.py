@@ -104,6 +104,8 @@ class NumpyArmIk:
             if not o.may_change_branch:
                 return self._damped(target, begin, low, high, counts), counts
         other = self._everywhere(target, begin, o.max_restarts, counts, rest)
+        if not other.solved:
+            other = self._everywhere(target, None, 2 * o.max_restarts, counts, rest)
         if other.solved or (mode != FOLLOW and other.cost < state.cost):
             counts[2] = int(mode == FOLLOW)
             return other, counts

@@ -25,7 +25,8 @@ class ArmIkOptions(NamedTuple):
         rotation_m: metres that one radian of orientation error counts for.
         tolerance_m, tolerance_rad: a pose nearer than this is solved; an order below the 0.01 mm and 0.01 mrad promised.
         max_iterations: of one local search.
-        max_restarts: local searches besides the first: a fifth of them nearby, all of them anywhere, twice as many from nothing.
+        max_restarts: local searches besides the first: a fifth of them nearby, all of them from
+            where the arm is, twice as many from nothing.
         posture_gain: share of the way to the rest posture that one call takes in the null space.
         posture_step_rad: and at most so far per joint.
         reach_rad: furthest that a joint goes from the previous solution.
@@ -44,7 +45,7 @@ class ArmIkOptions(NamedTuple):
     reach_rad: float = 0.5
     may_change_branch: bool = False
     singular: float = 5e-3
-    seeds: int = 512
+    seeds: int = 1024
 
 
 class Problem(NamedTuple):
@@ -142,6 +143,8 @@ def _seeds(lower: Array, upper: Array, rest: Array, count: int) -> Array:
         root = (1.0 + root) ** (1.0 / (n + 1))
     share = (0.5 + np.outer(np.arange(1, count + 1), root ** -np.arange(1.0, n + 1))) % 1.0
     middle, half = 0.5 * (lower + upper), np.minimum(0.5 * (upper - lower), np.pi)
-    seeds = middle + (2.0 * share - 1.0) * half
+    spread = 2.0 * share - 1.0
+    spread[1::2] = np.sin(0.5 * np.pi * spread[1::2])  # every other one nearer its limits: corners are small and hard to find
+    seeds = middle + spread * half
     seeds[0] = rest
     return seeds

@@ -424,7 +424,8 @@ static void solve_one(const dex_arm_ik *ik, const double *target, int mode, cons
         }
     }
     state other;
-    if (search_everywhere(ik, target, from, ik->max_restarts, &other) || (mode != DEX_ARM_FOLLOW && other.cost < s->cost)) {
+    const int found = search_everywhere(ik, target, from, ik->max_restarts, &other) || search_everywhere(ik, target, NULL, 2 * ik->max_restarts, &other);
+    if (found || (mode != DEX_ARM_FOLLOW && other.cost < s->cost)) {
         memcpy(s, &other, sizeof other);
         ik->report[3] = mode == DEX_ARM_FOLLOW;
     } else if (mode == DEX_ARM_FOLLOW) {
