@@ -114,7 +114,7 @@ def _render(subject: Subject, positions: dict[str, float], size_wh: tuple[int, i
             colour = renderer.render().copy()
             renderer.enable_segmentation_rendering()
             return _composed(colour, renderer.render()[:, :, 0], model.geom("paper").id, size_wh)
-    except (RuntimeError, AttributeError, ImportError, OSError) as error:
+    except (mujoco.FatalError, RuntimeError, AttributeError, ImportError, OSError) as error:
         way = os.environ["MUJOCO_GL"]
         raise DexError(f"this machine cannot draw off screen with MUJOCO_GL={way}: {error}; apt install libegl1 libgl1-mesa-dri") from error
 
