@@ -107,6 +107,19 @@ def test_smooth_tracks_stay_smooth_and_inside_the_limits(case, objective, human)
     assert (found.position_rad == Retargeter.load(*case, objective).retarget_track(track).position_rad).all()
 
 
+@pytest.mark.parametrize("case", [("leap", "right"), ("shadow", "right"), ("schunk_svh", "left")], ids="_".join)
+def test_a_branch_that_is_stuck_is_left_within_a_second(case, of_robot, reachable):
+    hand = TargetHand.load(*case)
+    retargeter = Retargeter(hand, "vector", 1.0)
+    for goal, start in zip(reachable(hand, 5), reachable(hand, 5, seed=9), strict=True):
+        points = of_robot(hand, goal)
+        retargeter.retarget(points)
+        found = retargeter.retarget(points, start)
+        for _ in range(30):
+            found = retargeter.retarget(points, found.position_rad)
+        assert found.residual_m.max() < 5e-3
+
+
 def test_a_hand_without_a_little_finger_drops_it(human):
     points = human("right", 0.4)
     moved = points.copy()

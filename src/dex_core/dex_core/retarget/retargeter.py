@@ -28,9 +28,10 @@ REST_WEIGHT = 1e-7
 """Weight of the distance from the open hand [m^2/rad^2]: decides what no keypoint decides."""
 COLD_STARTS = 16
 """Postures a first step is searched from, besides the open hand."""
-STUCK_M, WORTH = 5e-3, 0.25
-"""A step that leaves a fingertip further away than this is tried from one more posture, another one at every step, and leaves its branch only
-where that takes the cost, the way there included, below this part."""
+STUCK_M, WORTH, PATIENCE = 5e-3, 0.25, 8
+"""A step that leaves a fingertip further away than the first is tried from one more posture, another one at every step, and leaves its branch
+only where that takes the cost, the way there included, below the second part. When all postures were tried in vain, only every so many-th step
+is tried: most keypoints are out of reach of a hand of other proportions."""
 
 
 class Retargeted(NamedTuple):
@@ -95,7 +96,7 @@ class Retargeter:
         self._problem = make_problem(hand.kinematics, self._objective.frames, self._objective.pairs, hand.free)
         self._tip_rows = [keypoints.tip_row(finger) for finger in hand.fingers]
         self._starts = spread_starts(hand, COLD_STARTS)
-        self._turn = 0
+        self._tried = 0
 
     @classmethod
     def load(cls, name: str, side: str, objective: str = "dexpilot", scale: float | None = None, *, coupling: str = "") -> Retargeter:
@@ -157,18 +158,29 @@ class Retargeter:
         task = wanted.targets_m, wanted.weights, previous, np.full(previous.size, self._smoothing)
         near = self._problem.solve(*task, previous)
         if self._away(near, targets_m).max() <= STUCK_M:
+            self._tried = 0
             return near
-        self._turn = (self._turn + 1) % len(self._starts)
-        elsewhere = np.where(self.hand.free, self._starts[self._turn], previous)
+        posture = self._posture_to_try()
+        if posture is None:
+            return near
+        elsewhere = np.where(self.hand.free, posture, previous)
         far = self._problem.search(*task, [elsewhere], self.hand.groups, [near])
         return far if far.cost < WORTH * near.cost else near
+
+    def _posture_to_try(self) -> Array | None:
+        """Where a stuck step is searched from as well; None where it is another step's turn."""
+        self._tried += 1
+        beyond = self._tried - len(self._starts)
+        if beyond > 0 and beyond % PATIENCE:
+            return None
+        return self._starts[(self._tried if beyond <= 0 else beyond // PATIENCE) % len(self._starts)]
 
     def _away(self, solved: Solved, targets_m: Array) -> Array:
         """(k,) distance of each fingertip, which are the first points of every objective, from its target [m]."""
         return np.linalg.norm(solved.points_m[: len(self.fingers)] - targets_m, axis=1)
 
     def _first(self, wanted: Wanted) -> Solved:
-        self._turn = 0
+        self._tried = 0
         rest = self.hand.rest_rad
         hold = np.full(rest.size, REST_WEIGHT)
         return self._problem.search(wanted.targets_m, wanted.weights, rest, hold, self._starts, self.hand.groups)
