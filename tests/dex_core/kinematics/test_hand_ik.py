@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dex_core.config import find_share
 from dex_core.errors import ConfigError, DexError, NonFiniteError, ShapeError
 from dex_core.kinematics import load_hand
 from dex_core.kinematics.hand_ik import HandIk, HandIkStatus, load_hand_ik, load_hand_model
@@ -16,7 +17,7 @@ from dex_core.kinematics.hand_ik_descend import Problem, approach
 from dex_core.kinematics.hand_ik_groups import FingerGroup
 from dex_core.types import Array
 
-HANDS = ("inspire", "ability", "xhand1", "dexh13", "leap", "sharpa_wave", "shadow", "allegro", "schunk_svh", "panda_gripper")
+HANDS = sorted(path.stem for path in find_share("config", "hands").glob("*.yaml"))
 FOUR_FINGERS = ("leap", "allegro", "dexh13")
 ENGINES = ("", "numpy")
 
@@ -133,6 +134,18 @@ def test_a_wrist_a_metre_away_gives_the_closest_point(name: str, engine: str) ->
     assert solved.status is HandIkStatus.CLOSEST
     others = np.linalg.norm(tips(ik, poses(ik, 3000)) - target, axis=2)  # each finger on its own, as they share no joint
     assert (solved.residual_m <= others.min(axis=0) + 1e-6).all()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, on overflow
+def test_absurd_targets_end_and_stay_inside(engine: str) -> None:
+    for name in ("leap", "schunk_svh"):
+        ik = ik_of(name, engine)
+        for size in (1e6, 1.7e308):
+            for before in (None, ik.rest_rad):
+                solved = ik.solve(np.full((len(ik.fingers), 3), size), previous_rad=before)
+                assert (solved.position_rad >= ik.lower_rad).all() and (solved.position_rad <= ik.upper_rad).all()
+                assert solved.status is not HandIkStatus.CONVERGED
 
 
 @pytest.mark.parametrize("name", ("inspire", "ability", "leap", "dexh13"))

@@ -61,7 +61,7 @@ def track(hand: HandModel, seed: int, frames: int = FRAMES, speed_rad: float = S
     rng = np.random.default_rng(seed)
     phase, rate = rng.uniform(0.0, 2.0 * math.pi, (3, len(hand.names))), rng.uniform(0.3, 1.0, (3, len(hand.names))) * speed_rad
     wave = np.sin(rate[:, None] * np.arange(frames)[:, None] + phase[:, None]).sum(axis=0)  # (frames, n)
-    return hand.lower_rad + np.clip(wave / 4.0 + 0.5, 0.0, 1.0) * (hand.upper_rad - hand.lower_rad)
+    return np.clip(hand.lower_rad + (wave / 4.0 + 0.5) * (hand.upper_rad - hand.lower_rad), hand.lower_rad, hand.upper_rad)
 
 
 def _measure(name: str, side: str, sizes: Sizes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dex_core.kinematics.tree import KinematicTree
 from dex_core.types import Array
 
 SAMPLES = 512
+"""Of each block; these and the two figures below are what kernel/hand_ik.h has room for."""
 BLOCKS = 16
 """Postures of the joints that several fingers share; of each, the other joints are sampled."""
 PULL_REDUNDANT = 1e-6

@@ -211,7 +211,7 @@ class NumpyEngine:
             score = score + NEARNESS * np.square(samples - near[own]).sum(axis=1)
         span = APART * (group.upper_rad - group.lower_rad)[own]
         index, best = [], []
-        while len(index) < ranks and np.isfinite(score).any():
+        while len(index) < ranks and (not index or np.isfinite(score).any()):
             least = int(np.argmin(score))
             index.append(least)
             best.append(float(score[least]))
