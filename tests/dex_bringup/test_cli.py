@@ -55,7 +55,7 @@ def test_up_list_names_the_processes(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(("words", "part"), [
-    (["hand:=shadow"], "['inspire']"), (["sim:=false"], "no real address"), (["record"], "no cell is called 'record'"), (["mistake:=1"], "use_respawn"),
+    (["hand:=claw"], "'inspire'"), (["sim:=false"], "no real address"), (["record"], "no cell is called 'record'"), (["mistake:=1"], "use_respawn"),
 ])
 def test_wrong_arguments_of_up(words: list[str], part: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--list", *words]) == 2

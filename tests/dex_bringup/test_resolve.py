@@ -71,7 +71,7 @@ def test_parameters_keep_their_types(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "value", "part"), [
-    ("hand", "shadow", "['inspire']"), ("left_hand", "leap", "same"), ("sim", "False", "['true', 'false']"), ("log_level", "loud", "debug"),
+    ("hand", "claw", "'inspire'"), ("left_hand", "claw", "same"), ("sim", "False", "['true', 'false']"), ("log_level", "loud", "debug"),
     ("seed", "-1", "whole number"), ("seed", "1e3", "whole number"), ("seed", "99999999999", "2147483647"), ("namespace", "Cell 1", "lower-case"),
     ("addresses", "left_arm:1", "interface=address"), ("colour", "red", "use_respawn"),
 ])

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dex_core.config.load import names_in
+from dex_core.config.load import allowed_names
 from dex_core.errors import ConfigError
 
-SAME = "same"
+SAME, OWN = "same", "own"
 BOOLEANS = ("true", "false")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _NAMESPACE = re.compile(r"(/?[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*)?")
@@ -29,11 +29,14 @@ class Argument:
 
 def declared_arguments() -> tuple[Argument, ...]:
     """Every argument of a cell, in the order that help shows them."""
-    hands = tuple(names_in("hands"))
+    hands, arms = tuple(allowed_names("hands")), tuple(allowed_names("arms"))
     return (
-        Argument("hand", hands[0] if len(hands) == 1 else "inspire", "The hand on both arms.", hands),
+        Argument("hand", OWN, "The hand on every arm; 'own': that of the cell file.", (OWN, *hands)),
         Argument("left_hand", SAME, "The hand on the left arm; 'same' as hand.", (SAME, *hands)),
         Argument("right_hand", SAME, "The hand on the right arm; 'same' as hand.", (SAME, *hands)),
+        Argument("arm", OWN, "The arm on every side; 'own': that of the cell file.", (OWN, *arms)),
+        Argument("left_arm", SAME, "The left arm; 'same' as arm.", (SAME, *arms)),
+        Argument("right_arm", SAME, "The right arm; 'same' as arm.", (SAME, *arms)),
         Argument("sim", "true", "Simulate the cell; 'false' moves real hardware and needs real addresses.", BOOLEANS),
         Argument("addresses", "", "Real addresses, e.g. left_arm=192.168.1.11,right_arm=192.168.1.12; empty: those of the cell file."),
         Argument("bundle", "", "Model bundle: a name in models/ or a path; empty: the cell's own."),

@@ -12,10 +12,11 @@ from pathlib import Path
 from dex_core.config import CellConfig, find_share, load_cell
 from dex_core.errors import ConfigError
 
-from dex_bringup.arguments import SAME, check_arguments, parse_addresses
+from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses
 from dex_bringup.process import ProcessDescription
 
 DEFAULT_CELL = "xarm_bimanual"
+ROBOTS = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm")
 PREFERRED, YIELDING = -10, 10
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
 """Many processes share few cores: no library may start a pool of its own."""
@@ -79,17 +80,13 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
     """The cell with the arguments applied; real hardware only with every address given."""
     resolved = load_cell(
         cell,
-        left_hand=_hand(values, "left_hand"), right_hand=_hand(values, "right_hand"),
+        **{name: None if values[name] in (SAME, OWN) else values[name] for name in ROBOTS},
         simulated=values["sim"] == "true", bundle=values["bundle"] or None, seed=int(values["seed"]),
         addresses=parse_addresses(values["addresses"]),
     )
     if not resolved.simulated:
         _require_real_hardware(resolved)
     return resolved
-
-
-def _hand(values: Mapping[str, str], argument: str) -> str:
-    return values["hand"] if values[argument] == SAME else values[argument]
 
 
 def _require_real_hardware(cell: CellConfig) -> None:

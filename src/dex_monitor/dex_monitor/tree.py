@@ -47,6 +47,12 @@ def multiply(a: Array, b: Array) -> Array:
     ], axis=1)
 
 
+def rotate(q: Array, vector: Array) -> Array:
+    """(k, 3) vectors turned by (k, 4) quaternions x, y, z, w."""
+    twice = 2.0 * np.cross(q[:, :3], vector)
+    return vector + q[:, 3:] * twice + np.cross(q[:, :3], twice)
+
+
 class FrameTree:
     """Transforms of one description.
 
@@ -73,12 +79,14 @@ class FrameTree:
         self._origin = quaternion_from_rpy(np.array([j.origin.rpy_rad for j in moving]))
         axes = np.array([j.axis for j in moving], dtype=float).reshape(-1, 3)
         self._axis = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+        self._slides = np.array([j.kind == "prismatic" for j in moving], dtype=bool)
+        self._along = rotate(self._origin, self._axis)
         self._idx_source = np.array([column[j.mimic.joint if j.mimic else j.name] for j in moving], dtype=np.intp)
         self._multiplier = np.array([j.mimic.multiplier if j.mimic else 1.0 for j in moving])
         self._offset = np.array([j.mimic.offset_rad if j.mimic else 0.0 for j in moving])
 
     def moving(self, position_rad: dict[str, float]) -> Transforms:
-        """Transforms of the joints whose position is known; one that is not known has no transform, never a zero one.
+        """Transforms of the joints whose position [rad, of a prismatic joint m] is known; one that is not known has no transform, never a zero one.
 
         Raises:
             JointNameError: a name is no actuated joint of this cell.
@@ -89,9 +97,10 @@ class FrameTree:
         actuated = np.array([position_rad.get(name, np.nan) for name in self.joints])
         angle = self._multiplier * actuated[self._idx_source] + self._offset
         known = np.flatnonzero(np.isfinite(angle))
-        half = 0.5 * angle[known, None]
+        slide = self._slides[known, None]
+        half = np.where(slide, 0.0, 0.5 * angle[known, None])
         turn = np.concatenate([np.sin(half) * self._axis[known], np.cos(half)], axis=1)
         return Transforms(
             tuple(self._parents[i] for i in known), tuple(self._children[i] for i in known),
-            self._translation[known], multiply(self._origin[known], turn),
+            self._translation[known] + np.where(slide, angle[known, None], 0.0) * self._along[known], multiply(self._origin[known], turn),
         )
