@@ -8,17 +8,13 @@ from pathlib import Path
 
 import yaml
 
-from dex_core.config.robot import JointLimit, Pose, RobotConfig
+from dex_core.config.robot import TRANSPORTS, JointLimit, Pose, RobotConfig
 from dex_core.config.strict import bounded, choice, to_plain
 from dex_core.errors import ConfigError
 
 SIDES = ("left", "right")
 BODY_SIDE, BODY = "both", "body"
 """Side and interface name of a robot that has both arms, e.g. a humanoid; its links and joints carry no prefix."""
-TRANSPORTS = (
-    "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "sharpa_ethernet", "ethercat",
-    "can", "franka_fci", "unitree_dds", "none",
-)
 
 
 @dataclass(frozen=True)

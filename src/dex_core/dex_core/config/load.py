@@ -18,27 +18,6 @@ from dex_core.errors import ConfigError
 HOME_MARGIN = 0.1
 """A default home keeps this part of a joint's range away from both limits."""
 OVERRIDES = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm", "simulated", "bundle", "seed", "addresses")
-ADDRESSES: dict[str, dict[str, Any]] = {
-    "inspire_modbus": {"transport": "modbus_tcp"},
-    "xarm": {"transport": "xarm_tcp"},
-    "ability_serial": {"transport": "serial", "baud": 460_800},
-    "leap_dynamixel": {"transport": "dynamixel", "baud": 4_000_000},
-    "xhand_sdk": {"transport": "xhand_ethercat"},
-    "dexh13_sdk": {"transport": "paxini_serial"},
-    "sharpa_wave": {"transport": "sharpa_ethernet"},
-    "allegro_can": {"transport": "can"},
-    "shadow_ethercat": {"transport": "ethercat"},
-    "svh_serial": {"transport": "serial", "baud": 921_600},
-    "franka_hand": {"transport": "franka_fci"},
-    "franka_fci": {"transport": "franka_fci"},
-    "unitree_g1": {"transport": "unitree_dds"},
-}
-"""Driver -> how its device is reached where the cell file does not say."""
-SIMULATORS = {
-    "modbus_tcp": {"left": "127.0.0.21:6000", "right": "127.0.0.22:6000"},
-    "xarm_tcp": {"left": "127.0.0.11:20502", "right": "127.0.0.12:20502"},
-}
-"""Transport -> side -> where the device simulator listens; a transport that is not here has none yet."""
 
 
 def load_robot(name: str) -> RobotConfig:
@@ -202,8 +181,7 @@ def _complete(entries: dict[str, dict], where: str) -> None:
 
 
 def _address_of(robot: RobotConfig, side: str) -> dict[str, Any]:
-    address = ADDRESSES.get(robot.driver, {"transport": "none"})
-    return {**address, "simulated": SIMULATORS.get(address["transport"], {}).get(side, "")}
+    return {"transport": robot.wire.transport, "baud": robot.wire.baud, "simulated": robot.wire.simulated.get(side, "")}
 
 
 def _mount_of(hand: RobotConfig, side: str, mounted_on: str, entries: dict[str, dict], where: str) -> Any:

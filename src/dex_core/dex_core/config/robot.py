@@ -10,6 +10,10 @@ from dex_core.config.strict import bounded, choice
 from dex_core.errors import ConfigError
 
 XYZ = tuple[float, float, float]
+TRANSPORTS = (
+    "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "sharpa_ethernet", "ethercat",
+    "can", "franka_fci", "unitree_dds", "none",
+)
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 
 
@@ -48,6 +52,20 @@ class HardwareJoint:
 
     at_lower: float
     at_upper: float
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How a robot of this kind is reached where the cell's file does not say.
+
+    Attributes:
+        transport: what the wire speaks; ``none``: not known, it can only be described, shown and simulated without wires.
+        simulated: side -> where its device simulator listens; a side that is not named has none yet.
+    """
+
+    transport: str = choice(*TRANSPORTS)
+    baud: int = bounded(1200, 4_000_000, default=115200)
+    simulated: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,7 @@ class RobotConfig:
         actuated: joints in the hardware's order.
         limits: one per actuated joint.
         driver: entry point that drives the real one.
+        wire: how it is reached.
         fingers: semantic fingers in the order thumb, index, middle, ring, little (hands).
         hardware: how the hardware counts (hands in vendor units); empty: radians.
         hardware_unit: what it counts in, in words, e.g. ``deg`` or ``counts 0..1000``.
@@ -130,6 +149,7 @@ class RobotConfig:
     actuated: tuple[str, ...] = ()
     limits: dict[str, JointLimit] = None  # type: ignore[assignment]
     driver: str = ""
+    wire: Wire = Wire("none")
     fingers: dict[str, Finger] | None = None
     hardware: dict[str, HardwareJoint] | None = None
     hardware_unit: str = ""
