@@ -18,6 +18,12 @@ ROTATION_TOLERANCE = 1e-5
 MAX_ACTUATED, MAX_TARGETS = 32, 4
 
 
+_RANGES = {
+    "rotation_m": (1e-3, 1e3), "tolerance_m": (1e-9, 1.0), "tolerance_rad": (1e-9, 1.0), "max_iterations": (1, 1000), "max_restarts": (1, 32),
+    "posture_gain": (0.0, 1.0), "posture_step_rad": (0.0, 3.2), "reach_rad": (1e-3, 100.0), "singular": (0.0, 1e3), "seeds": (2, 65536),
+}
+
+
 class ArmIkOptions(NamedTuple):
     """How an inverse-kinematics search behaves.
 
@@ -82,7 +88,10 @@ def make_problem(tree: KinematicTree, places: tuple[Place, ...], limits: tuple[A
     Raises:
         ConfigError: too many joints or tools, or a rest posture outside the limits. ShapeError, NonFiniteError: a rest posture that is none.
     """
+    _check(options)
     lower, upper = (np.array(side, dtype=float) for side in limits)
+    if not (np.isfinite(lower) & np.isfinite(upper)).all():
+        raise ConfigError(f"joint {tree.names[int(np.argmin(np.isfinite(lower) & np.isfinite(upper)))]!r} has no limits; every joint needs both")
     n = len(lower)
     if n > MAX_ACTUATED or not 1 <= len(places) <= MAX_TARGETS:
         raise ConfigError(f"{n} joints and {len(places)} tools; at most {MAX_ACTUATED} joints and 1 to {MAX_TARGETS} tools in one problem")
@@ -93,6 +102,14 @@ def make_problem(tree: KinematicTree, places: tuple[Place, ...], limits: tuple[A
     span = np.minimum(upper - lower, 2.0 * np.pi)
     weight = np.clip((np.median(span) / span) ** 2, 0.25, 4.0)
     return Problem(tree, places, lower, upper, rest, weight, _seeds(lower, upper, rest, options.seeds), options)
+
+
+def _check(options: ArmIkOptions) -> None:
+    """Raises ConfigError for the first option outside its range."""
+    for name, (low, high) in _RANGES.items():
+        value = getattr(options, name)
+        if not low <= value <= high:
+            raise ConfigError(f"{name} is {value}; allowed {low:g} to {high:g}")
 
 
 def tool_places(tree: KinematicTree, links: Sequence[str], tools: Sequence[ArrayLike | None]) -> tuple[Place, ...]:

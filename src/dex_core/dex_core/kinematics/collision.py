@@ -156,7 +156,10 @@ class CollisionModel:
 
 
 def _actuated(urdf_text: str, couplings: Mapping[str, Coupling] | None) -> list[str]:
-    joints = ElementTree.fromstring(urdf_text).findall("joint")
+    try:
+        joints = ElementTree.fromstring(urdf_text).findall("joint")
+    except ElementTree.ParseError as error:
+        raise ConfigError(f"the URDF cannot be read: {error}") from error
     return [j.get("name") for j in joints if j.get("type") in MOVING and j.find("mimic") is None and j.get("name") not in (couplings or {})]
 
 
