@@ -60,16 +60,20 @@ def wander(ik: HandIk, steps: int, seed: int = 0) -> Array:
     return ik.lower_rad + (0.5 + 0.4 * np.sin(phase + rate * np.arange(steps)[:, None])) * (ik.upper_rad - ik.lower_rad)
 
 
+@pytest.mark.parametrize("side", ("left", "right"))
 @pytest.mark.parametrize("name", HANDS)
-def test_forward_of_the_groups_is_that_of_the_hand(name: str) -> None:
-    hand, ik = load_hand(name, "right"), ik_of(name)
+def test_forward_of_the_groups_is_that_of_the_hand(name: str, side: str) -> None:
+    hand, ik = load_hand(name, side), ik_of(name, side=side)
+    assert ik.names == hand.names and ik.fingers == hand.fingers
+    assert np.array_equal(ik.lower_rad, hand.lower_rad) and np.array_equal(ik.upper_rad, hand.upper_rad)
     for q in poses(ik, 5):
         assert np.allclose(tips(ik, q[None])[0], hand.fingertips(q), atol=1e-12)
 
 
+@pytest.mark.parametrize("side", ("left", "right"))
 @pytest.mark.parametrize("name", HANDS)
-def test_reachable_targets_are_reached_from_nothing(name: str) -> None:
-    ik = ik_of(name)
+def test_reachable_targets_are_reached_from_nothing(name: str, side: str) -> None:
+    ik = ik_of(name, side=side)
     for target in tips(ik, poses(ik, 60)):
         solved = ik.solve(target)
         assert solved.residual_m.max() < 1e-4, solved
