@@ -193,11 +193,12 @@ def load_hand_ik(name: str, side: str, *, coupling: str = "", **options: object)
 def load_hand_model(name: str, side: str, coupling: str = "") -> HandModel:
     """What the IK needs of a hand of ``config/hands``; arguments and errors as :func:`load_hand_ik`."""
     robot = load_robot(name)
-    alternatives = robot.couplings or {}
     if robot.kind != "hand" or not robot.fingers:
         raise ConfigError(f"{name!r} is of kind {robot.kind!r}; a hand with fingers is needed")
     if side not in robot.sides:
         raise ConfigError(f"hand {robot.name!r} has no side {side!r}; allowed: {list(robot.sides)}")
+    robot = robot.for_side(side)
+    alternatives = robot.couplings or {}
     if coupling and coupling not in alternatives:
         raise ConfigError(f"{robot.name!r} has no coupling {coupling!r}; it has {sorted(alternatives)}, or none for the URDF's")
     return _model(robot, KinematicTree(read_description(robot.urdf, side), robot.actuated, alternatives.get(coupling)))
