@@ -82,6 +82,7 @@ def _measure(label: str, sizes: Sizes) -> dict[str, Any]:
     solvers: dict[str, tuple[Solve, int, int, int]] = {
         "ours": (lambda p, q: ours.solve(p, previous_rad=q).position_rad, sizes.tracks, FRAMES, sizes.cold),
         "changing": (lambda p, q: changing.solve(p, previous_rad=q).position_rad, sizes.tracks, FRAMES, 0),
+        "changing_same": (lambda p, q: changing.solve(p, previous_rad=q).position_rad, sizes.slow_tracks, FRAMES, 0),  # the tracks of the slow ones
         "numpy": (lambda p, q: numpy_ik.solve(p, previous_rad=q).position_rad, 1, sizes.numpy_frames, min(10, sizes.slow_cold)),
     }
     figures: dict[str, Any] = {f"{key}_compiled": str(ours.compiled)}
