@@ -56,19 +56,20 @@ class CompiledProblem(VectorProblem):
         self._solve.argtypes, self._solve.restype = [ctypes.c_void_p], None
         self._address = ctypes.addressof(self._task)
 
-    def cost(self, q: Array, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array) -> float:
-        """As in the base class, for a ``q`` inside the limits."""
-        self._fill(targets_m, weights, anchor_rad, hold, q)
-        self._task.max_iterations = 0
-        self._solve(self._address)
-        return float(self._task.cost)
+    def at(self, q: Array, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array) -> Solved:
+        """As in the base class."""
+        return self._run(0, targets_m, weights, anchor_rad, hold, q)._replace(settled=True)
 
     def solve(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, start_rad: Array) -> Solved:
         """As in the base class."""
-        self._fill(targets_m, weights, anchor_rad, hold, start_rad)
-        self._task.max_iterations = problem.MAX_ITERATIONS
+        return self._run(problem.MAX_ITERATIONS, targets_m, weights, anchor_rad, hold, start_rad)
+
+    def _run(self, iterations: int, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, q: Array) -> Solved:
+        self._fill(targets_m, weights, anchor_rad, hold, q)
+        self._task.max_iterations = iterations
         self._solve(self._address)
-        return Solved(self._buffers["q"].copy(), self._task.cost, self._task.iterations, bool(self._task.settled), self._buffers["reached"].copy())
+        buffers, task = self._buffers, self._task
+        return Solved(buffers["q"].copy(), task.cost, task.iterations, bool(task.settled), buffers["reached"].copy())
 
     def _fill(self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, q: Array) -> None:
         buffers = self._buffers

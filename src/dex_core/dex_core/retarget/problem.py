@@ -56,9 +56,15 @@ class VectorProblem:
         """(m, 3) at ``q`` in the root frame [m]."""
         return self._select @ self._kinematics.positions(q, self._frames)
 
+    def at(self, q: Array, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array) -> Solved:
+        """What :meth:`solve` would say of ``q`` (n,), inside the limits, without a search."""
+        points = self._kinematics.positions(q, self._frames)
+        cost = float(weights @ np.sum((self._select @ points - targets_m) ** 2, axis=1) + hold @ (q - anchor_rad) ** 2)
+        return Solved(q, cost, 0, True, points)
+
     def cost(self, q: Array, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array) -> float:
-        """What :meth:`solve` minimises, at ``q`` (n,)."""
-        return float(weights @ np.sum((self.vectors(q) - targets_m) ** 2, axis=1) + hold @ (q - anchor_rad) ** 2)
+        """What :meth:`solve` minimises, at ``q`` (n,) inside the limits."""
+        return self.at(q, targets_m, weights, anchor_rad, hold).cost
 
     def search(
         self, targets_m: Array, weights: Array, anchor_rad: Array, hold: Array, starts: Sequence[Array], groups: Sequence[Array],

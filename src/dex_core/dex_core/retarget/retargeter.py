@@ -22,16 +22,17 @@ _OBJECTIVES: dict[str, Callable[[TargetHand], Objective]] = {
 OBJECTIVES = tuple(_OBJECTIVES)
 REACHED, CLOSEST, STOPPED = "reached", "closest", "stopped"
 TOLERANCE_M = 1e-3
-SMOOTHING = 1e-5
-"""Weight of a step's distance from the step before [m^2/rad^2], beside 1 for a fingertip: a lag below 1 % of a finger's motion."""
+SMOOTHING = 1e-4
+"""Weight of a step's distance from the step before [m^2/rad^2], beside 1 for a fingertip: a lag of 1 to 2 % of a finger's motion."""
+MAX_STEP_RAD = 0.3
 REST_WEIGHT = 1e-7
 """Weight of the distance from the open hand [m^2/rad^2]: decides what no keypoint decides."""
 COLD_STARTS = 16
 """Postures a first step is searched from, besides the open hand."""
 STUCK_M, WORTH, PATIENCE = 5e-3, 0.25, 8
 """A step that leaves a fingertip further away than the first is tried from one more posture, another one at every step, and leaves its branch
-only where that takes the cost, the way there included, below the second part. When all postures were tried in vain, only every so many-th step
-is tried: most keypoints are out of reach of a hand of other proportions."""
+only where that brings such a fingertip to within the second part of where it was. When all postures were tried in vain, only every so many-th
+step is tried: most keypoints are out of reach of a hand of other proportions."""
 
 
 class Retargeted(NamedTuple):
@@ -66,8 +67,8 @@ class Retargeter:
     """Follows 21 keypoints with any hand. Fingers the hand does not have are dropped.
 
     Deterministic: no random numbers, no time limit. A step follows the branch of the step before and leaves it only where that is stuck;
-    it remembers which pinches have begun and which postures were tried. A first step (no previous joints) forgets both.
-    One thread at a time.
+    what lies further than ``max_step_rad`` is gone to in several. It remembers which pinches have begun, which postures were tried and
+    where it is going; a first step (no previous joints) forgets that. One thread at a time.
 
     Args:
         hand: e.g. ``TargetHand.load("leap", "right")``.
@@ -76,12 +77,13 @@ class Retargeter:
         scale: human to robot; None: length of the robot's middle finger by the human's, from the keypoints' bones, so that hands of any
             size and posture give the same joints.
         smoothing: weight of the distance from the step before [m^2/rad^2].
+        max_step_rad: largest move of a joint from one step to the next; infinite: none.
         tolerance_m: residual up to which fingertips count as reached.
     """
 
     def __init__(
         self, hand: TargetHand, objective: str = "dexpilot", scale: float | None = None, *,
-        smoothing: float = SMOOTHING, tolerance_m: float = TOLERANCE_M,
+        smoothing: float = SMOOTHING, max_step_rad: float = MAX_STEP_RAD, tolerance_m: float = TOLERANCE_M,
     ) -> None:
         if objective not in OBJECTIVES:
             raise ConfigError(f"objective {objective!r} is not known; allowed: {list(OBJECTIVES)}")
@@ -89,14 +91,17 @@ class Retargeter:
             raise ConfigError(f"scale is {scale}; allowed: 0.001 to 1000, or None to estimate it")
         if not 0.0 <= smoothing <= 1e3:
             raise ConfigError(f"smoothing is {smoothing}; allowed: 0 to 1000 m^2/rad^2")
+        if not max_step_rad > 0.0:
+            raise ConfigError(f"max_step_rad is {max_step_rad}; it must be above 0")
         self.hand, self.fingers, self.names = hand, hand.fingers, hand.kinematics.names
         self._scale = 1.0 if scale is None and objective == "position" else scale
-        self._smoothing, self._tolerance_m = smoothing, tolerance_m
+        self._smoothing, self._max_step_rad, self._tolerance_m = smoothing, max_step_rad, tolerance_m
         self._objective = _OBJECTIVES[objective](hand)
         self._problem = make_problem(hand.kinematics, self._objective.frames, self._objective.pairs, hand.free)
         self._tip_rows = [keypoints.tip_row(finger) for finger in hand.fingers]
         self._starts = spread_starts(hand, COLD_STARTS)
         self._tried = 0
+        self._goal: Array | None = None
 
     @classmethod
     def load(cls, name: str, side: str, objective: str = "dexpilot", scale: float | None = None, *, coupling: str = "") -> Retargeter:
@@ -155,17 +160,31 @@ class Retargeter:
         return Retargeted(solved.position_rad, residual, solved.cost, scale, status)
 
     def _next(self, wanted: Wanted, previous: Array, targets_m: Array) -> Solved:
-        task = wanted.targets_m, wanted.weights, previous, np.full(previous.size, self._smoothing)
-        near = self._problem.solve(*task, previous)
-        if self._away(near, targets_m).max() <= STUCK_M:
+        """The step after ``previous``; where the goal is too far for one step, one of several on the straight way there."""
+        branch = previous if self._goal is None else self._goal
+        goal = self._follow(wanted, branch, targets_m)
+        way = goal.position_rad - previous
+        if np.abs(way).max() <= self._max_step_rad:
+            self._goal = None
+            return goal
+        self._goal = goal.position_rad
+        q = previous + np.clip(way, -self._max_step_rad, self._max_step_rad)
+        return self._problem.at(q, wanted.targets_m, wanted.weights, previous, np.full(q.size, self._smoothing))
+
+    def _follow(self, wanted: Wanted, branch: Array, targets_m: Array) -> Solved:
+        """The nearest solution to ``branch``, or a better one elsewhere when that is stuck."""
+        task = wanted.targets_m, wanted.weights, branch, np.full(branch.size, self._smoothing)
+        near = self._problem.solve(*task, branch)
+        away = self._away(near, targets_m)
+        if away.max() <= STUCK_M:
             self._tried = 0
             return near
         posture = self._posture_to_try()
         if posture is None:
             return near
-        elsewhere = np.where(self.hand.free, posture, previous)
-        far = self._problem.search(*task, [elsewhere], self.hand.groups, [near])
-        return far if far.cost < WORTH * near.cost else near
+        far = self._problem.search(*task, [np.where(self.hand.free, posture, branch)], self.hand.groups, [near])
+        found = (away > STUCK_M) & (self._away(far, targets_m) < WORTH * away)
+        return far if far.cost < near.cost and found.any() else near
 
     def _posture_to_try(self) -> Array | None:
         """Where a stuck step is searched from as well; None where it is another step's turn."""
@@ -180,7 +199,7 @@ class Retargeter:
         return np.linalg.norm(solved.points_m[: len(self.fingers)] - targets_m, axis=1)
 
     def _first(self, wanted: Wanted) -> Solved:
-        self._tried = 0
+        self._tried, self._goal = 0, None
         rest = self.hand.rest_rad
         hold = np.full(rest.size, REST_WEIGHT)
         return self._problem.search(wanted.targets_m, wanted.weights, rest, hold, self._starts, self.hand.groups)
