@@ -22,8 +22,8 @@ _OBJECTIVES: dict[str, Callable[[TargetHand], Objective]] = {
 OBJECTIVES = tuple(_OBJECTIVES)
 REACHED, CLOSEST, STOPPED = "reached", "closest", "stopped"
 TOLERANCE_M = 1e-3
-SMOOTHING = 1e-4
-"""Weight of a step's distance from the step before [m^2/rad^2], beside 1 for a fingertip: a lag of 1 to 2 % of a finger's motion."""
+SMOOTHING = 1e-5
+"""Weight of a step's distance from the step before [m^2/rad^2], beside 1 for a fingertip: a lag below 1 % of a finger's motion."""
 MAX_STEP_RAD = 0.3
 REST_WEIGHT = 1e-7
 """Weight of the distance from the open hand [m^2/rad^2]: decides what no keypoint decides."""
