@@ -16,6 +16,7 @@ from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.config import load_robot, read_description
 from dex_core.kinematics import ArmKinematics, load_arm
 from dex_core.kinematics.arm_ik import ArmIk
+from dex_core.kinematics.arm_ik_dual import load_dual_arm_ik
 from dex_core.types import Array
 
 ARMS = ("xarm7", "fr3", "panda", "g1-left", "g1-right")
@@ -51,6 +52,9 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         say(f"{label}: {2 * sizes.tracks * FRAMES} poses along tracks, {sizes.cold} from nothing")
         figures |= _measure(label, sizes)
         goals += _goals(label.replace("-", "_"))
+    if any(label.startswith("g1") for label in options.arms):
+        say("g1: both wrists at once")
+        figures |= _dual(200 if options.quick else 1000)
     return Report("arm-ik", figures, goals)
 
 
@@ -107,6 +111,24 @@ def _measure(label: str, sizes: Sizes) -> dict[str, Any]:
         if cold:
             figures |= {f"{key}_{solver}_cold_{what}": value for what, value in _cold(arm, solve, joints[:cold]).items()}
     return figures | _ratios(key, figures)
+
+
+def _dual(count: int) -> dict[str, float]:
+    """Both wrists of G1, waist free: random reachable pairs, from a posture 0.02 rad away and from nothing."""
+    ik, rng = load_dual_arm_ik("g1"), np.random.default_rng(SEED)
+    body, found = ik.robot, {}
+    joints = rng.uniform(body.lower_rad, body.upper_rad, (count, len(ik.names)))
+    near = joints + rng.normal(0.0, 0.02, joints.shape)
+    for kind in ("warm", "cold"):
+        took, close = [], []
+        for truth, before in zip(joints, near, strict=True):
+            poses = np.array([body.pose(truth, wrist) for wrist in ik.flanges])
+            started = time.perf_counter()
+            solved = ik.solve(poses, previous_rad=before if kind == "warm" else None)
+            took.append(time.perf_counter() - started)
+            close.append(solved.position_error_m <= CLOSE_M and solved.orientation_error_rad <= CLOSE_RAD)
+        found |= {f"g1_dual_{kind}_{what}": value for what, value in _times(took, close).items()}
+    return found
 
 
 def _warm(arm: ArmKinematics, solve: Solve, tracks: Array, poses: Array) -> dict[str, float]:

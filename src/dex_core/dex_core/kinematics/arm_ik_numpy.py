@@ -144,7 +144,7 @@ class NumpyArmIk:
         return state, used
 
     def _near(self, target: Array, begin: Array, low: Array, high: Array, counts: list[int]) -> State | None:
-        for seed in self._p.seeds[:self._o.max_restarts // 5]:
+        for seed in self._p.seeds[:self._o.max_restarts // 8]:
             state, used = self._descend(target, begin + 0.5 * self._o.reach_rad * self._unit(seed), low, high, None)
             counts[0], counts[1] = counts[0] + used, counts[1] + 1
             if state.solved:

@@ -31,7 +31,7 @@ class ArmIkOptions(NamedTuple):
         rotation_m: metres that one radian of orientation error counts for.
         tolerance_m, tolerance_rad: a pose nearer than this is solved; an order below the 0.01 mm and 0.01 mrad promised.
         max_iterations: of one local search.
-        max_restarts: local searches besides the first: a fifth of them nearby, all of them from
+        max_restarts: local searches besides the first: an eighth of them nearby, all of them from
             where the arm is, twice as many from nothing.
         posture_gain: share of the way to the rest posture that one call takes in the null space.
         posture_step_rad: and at most so far per joint.

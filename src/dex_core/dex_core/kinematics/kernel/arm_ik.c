@@ -91,6 +91,24 @@ static void jacobian(const dex_arm_ik *ik, const state *s, double *j)
     }
 }
 
+/* J'J (n, n) and J' residual (n). */
+static void normal_equations(const dex_arm_ik *ik, const state *s, double *h, double *g)
+{
+    const int n = ik->tree->n_actuated;
+    double j[6 * K * N];
+    jacobian(ik, s, j);
+    memset(g, 0, (size_t)n * sizeof(double));
+    memset(h, 0, (size_t)n * n * sizeof(double));
+    for (int k = 0; k < 6 * ik->n_targets; ++k)
+        for (int r = 0; r < n; ++r) {
+            const double v = j[k * n + r];
+            g[r] += v * s->residual[k];
+            for (int c = 0; c <= r; ++c) h[r * n + c] += v * j[k * n + c];
+        }
+    for (int r = 0; r < n; ++r)
+        for (int c = 0; c < r; ++c) h[c * n + r] = h[r * n + c];
+}
+
 /* In place; returns 0 when not positive definite. Lower triangle, leading dimension `stride`. */
 static int cholesky(double *a, int m, int stride)
 {
@@ -179,8 +197,8 @@ static int step_in_box(int n, const double *h, const double *g, const double *lo
  * `firmness` damps by the error itself, not its square: slower, and steady where the error cannot vanish. */
 static int descend(const dex_arm_ik *ik, const double *target, const double *low, const double *high, const double *pull, double firmness, int iterations, state *given)
 {
-    const int n = ik->tree->n_actuated, rows = 6 * ik->n_targets;
-    double j[6 * K * N], h[N * N], g[N], step[N], left[N], right[N];
+    const int n = ik->tree->n_actuated;
+    double h[N * N], g[N], step[N], left[N], right[N];
     double caution = 1.0;
     int stalled = 0, fresh = 1, used = 0;
     state other, *s = given, *next = &other;
@@ -189,21 +207,7 @@ static int descend(const dex_arm_ik *ik, const double *target, const double *low
     for (; used < iterations; ++used) {
         const int posture = used == 0 && pull;
         if (!posture && solved(ik, s)) break;
-        if (fresh) {
-            jacobian(ik, s, j);
-            for (int r = 0; r < n; ++r) {
-                g[r] = 0.0;
-                for (int c = 0; c <= r; ++c) h[r * n + c] = 0.0;
-            }
-            for (int k = 0; k < rows; ++k)
-                for (int r = 0; r < n; ++r) {
-                    const double v = j[k * n + r];
-                    g[r] += v * s->residual[k];
-                    for (int c = 0; c <= r; ++c) h[r * n + c] += v * j[k * n + c];
-                }
-            for (int r = 0; r < n; ++r)
-                for (int c = 0; c < r; ++c) h[c * n + r] = h[r * n + c];
-        }
+        if (fresh) normal_equations(ik, s, h, g);
         const double damping = caution * DAMPING_PER_ERROR * s->cost + firmness * sqrt(2.0 * s->cost) + LEAST_DAMPING;
         double hd[N * N], gd[N];
         memcpy(hd, h, (size_t)n * n * sizeof(double));
@@ -417,7 +421,7 @@ static void solve_one(const dex_arm_ik *ik, const double *target, int mode, cons
     ik->report[1] = descend(ik, target, low, high, rest_pull(ik, from, gain, ik->posture_step_rad, pull), 0.0, ik->max_iterations, s);
     if (solved(ik, s)) return;
     if (mode == DEX_ARM_FOLLOW) {
-        if (search_near(ik, target, low, high, from, ik->max_restarts / 5, s)) return;
+        if (search_near(ik, target, low, high, from, ik->max_restarts / 8, s)) return;
         if (!ik->may_change_branch) {
             damp(ik, target, low, high, from, s);
             return;
