@@ -30,8 +30,10 @@ class Chains:
             self._fill(i, group)
         if row is not None:
             self._repeat(row)
+        for name in ("_fixed", "_sine", "_cosine", "_slide", "_turn", "_actuated", "_multiplier", "_offset"):  # from here on joint by joint
+            setattr(self, name, np.ascontiguousarray(getattr(self, name).swapaxes(0, 1)))
         self._slides = bool(self._slide.any())
-        self._first = np.arange(len(self._tip))[:, None]
+        self._rows = np.arange(len(self._tip))
 
     def _fill(self, i: int, group: FingerGroup) -> None:
         tree = group.tree
@@ -60,20 +62,20 @@ class Chains:
 
     def __call__(self, q: Array) -> tuple[Array, Array]:
         """(r, 3) tips in the root frame in m, and (r, 3, c) their derivatives."""
-        position, fold = q[self._first, self._actuated] * self._multiplier + self._offset, self._fold
+        position, fold = q[self._rows, self._actuated] * self._multiplier + self._offset, self._fold  # (d, r), (r, d, c)
         for r, j, bar in self._bars:
-            column = self._actuated[r, j]
-            position[r, j], fold[r, j, column] = four_bar_angle(bar, float(q[r, column]))
+            column = self._actuated[j, r]
+            position[j, r], fold[r, j, column] = four_bar_angle(bar, float(q[r, column]))
         angle = position[:, :, None, None]
         local = np.sin(angle) * self._sine
         local += np.cos(angle) * self._cosine
         local += self._fixed
         if self._slides:
             local += angle * self._slide
-        depth = local.shape[1]
+        depth = len(local)
         moved = np.zeros((len(q), 4, 1 + depth))  # the tip, then what each joint does to it, carried from the last joint to the root
         moved[:, :, :1] = self._tip
         for j in range(depth - 1, -1, -1):
-            moved[:, :, 1 + j : 2 + j] = self._turn[:, j] @ moved[:, :, :1]
-            moved = local[:, j] @ moved
+            moved[:, :, 1 + j : 2 + j] = self._turn[j] @ moved[:, :, :1]
+            moved = local[j] @ moved
         return moved[:, :3, 0], moved[:, :3, 1:] @ fold

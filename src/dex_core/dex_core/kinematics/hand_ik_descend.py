@@ -74,22 +74,23 @@ def descend(problem: Problem, q: Array, pull: Array | None, limit: int) -> Found
             diagonal += pull[:, None]
         damper = damping[:, None] * (diagonal + FLOOR)
         diagonal += damper
-        free = problem.active & going[:, None] & ((q > problem.lower) | (gradient >= 0.0)) & ((q < problem.upper) | (gradient <= 0.0))
+        free = problem.active & ((q > problem.lower) | (gradient >= 0.0)) & ((q < problem.upper) | (gradient <= 0.0))
         step = _bounded_step(matrix, damper, gradient, q, free, problem)
         new = np.minimum(np.maximum(q + step, problem.lower), problem.upper)
         new_error, new_jacobian, new_cost, new_total = _look(problem, new, pull)
         gained = total - new_total
         moved = np.maximum.reduce(np.abs(step), axis=1) >= (SETTLED_RAD if pull is None else NEAR_RAD)
-        accepted = going & moved & (gained > 0.0)
-        going = going & moved & ~(accepted & (gained < CREEPING * total)) & (damping < MOST_DAMPING)
+        accepted = gained > 0.0
         last = accepted, gained, total, matrix, damper, gradient, step
-        count = int(np.count_nonzero(accepted))
-        if count == len(q):
+        still_going = going & moved & ~(accepted & (gained < CREEPING * total)) & (damping < MOST_DAMPING)
+        if np.count_nonzero(accepted) == len(q):  # rows that are at their end may gain a little more
             q, error, jacobian, cost, total = new, new_error, new_jacobian, new_cost, new_total
-        elif count:
-            keep = accepted[:, None]
+        else:
+            taken = accepted & going
+            keep = taken[:, None]
             q, error, jacobian = np.where(keep, new, q), np.where(keep, new_error, error), np.where(keep[:, :, None], new_jacobian, jacobian)
-            cost, total = np.where(accepted, new_cost, cost), np.where(accepted, new_total, total)
+            cost, total = np.where(taken, new_cost, cost), np.where(taken, new_total, total)
+        going = still_going
     return Found(q, cost, ~going | (cost <= ENOUGH), steps)
 
 
