@@ -161,7 +161,7 @@ class Retargeter:
 
     def _next(self, wanted: Wanted, previous: Array, targets_m: Array) -> Solved:
         """The step after ``previous``; where the goal is too far for one step, one of several on the straight way there."""
-        branch = previous if self._goal is None else self._goal
+        branch = previous if self._goal is None else np.where(self.hand.free, self._goal, previous)
         goal = self._follow(wanted, branch, targets_m)
         way = goal.position_rad - previous
         if np.abs(way).max() <= self._max_step_rad:
