@@ -272,6 +272,8 @@ def test_a_chunk_turns_its_elbow_in_time() -> None:
         followed.append(found.status)
     ahead = ik.solve_chunk(poses, previous_rad=joints[0])
     assert any(followed) and not ahead.status.any()
+    blind = ArmIk(arm, look_ahead=False).solve_chunk(poses, previous_rad=joints[0])
+    assert np.array_equal(blind.status, followed)
     assert np.abs(np.diff(ahead.position_rad, axis=0)).max() < 0.5
 
 

@@ -10,9 +10,8 @@ from dex_core.kinematics.arm_ik_problem import COLD, FOLLOW, GUESS, Answer, Prob
 from dex_core.types import Array
 
 WIDTH = 32
-"""Postures kept per step when looking ahead."""
-PUSHES_RAD = (0.05, 0.1, 0.2)
-"""How far a step may turn a joint besides what the track asks for; the gentle one is tried first."""
+LOOKS = ((WIDTH, 0.05), (WIDTH, 0.1), (WIDTH, 0.2), (2 * WIDTH, 0.2), (2 * WIDTH, 0.4))
+"""Postures kept per step when looking ahead, and how far a step may turn a joint besides what the track asks for [rad]: gentle first."""
 FIRST_POSTURES = 48
 GUIDE_GAINS = (0.3, 1.0)
 SMOOTHED_OVER = 9
@@ -42,7 +41,7 @@ def solve_track(solver: Solver, problem: Problem, poses: Array, mode: int, start
     so that it turns in time.
     """
     best = solver.chunk(poses, mode, start)
-    if _missed(best):
+    if _missed(best) and problem.options.look_ahead:
         best = _looking_ahead(solver, problem, poses, mode, start, best)
     if _missed(best) and problem.options.may_change_branch:
         best = _one_by_one(solver, poses, FOLLOW, best.q[0])
@@ -83,8 +82,8 @@ def _first_postures(solver: Solver, problem: Problem, pose: Array, mode: int, be
 def _furthest_path(solver: Solver, poses: Array, first: Array) -> Array:
     """(r, n) postures without a jump along the first r steps."""
     best = first[:1]
-    for push in PUSHES_RAD:
-        reached, q, parent, _ = solver.beam(poses, first, WIDTH, push)
+    for width, push_rad in LOOKS:
+        reached, q, parent, _ = solver.beam(poses, first, width, push_rad)
         if reached > len(best):
             best = _trace(q, parent, reached)
         if reached == len(poses):

@@ -73,7 +73,7 @@ class NumpyArmIk:
             side = np.where(self._unit(self._p.seeds[1 + t % (len(self._p.seeds) - 1)]) < 0.0, -push_rad, push_rad)
             tried, origin = [], []
             for p, before in enumerate(q[t - 1, :count[t - 1]]):
-                low, high = self._box(before, 0.5 * self._o.reach_rad)
+                low, high = self._box(before, min(self._o.reach_rad, max(0.5 * self._o.reach_rad, 1.25 * push_rad)))
                 for pull in (None, side, -side):
                     state, _ = self._descend(poses[t], before, low, high, pull)
                     if state.solved:

@@ -37,6 +37,7 @@ class ArmIkOptions(NamedTuple):
         posture_step_rad: and at most so far per joint.
         reach_rad: furthest that a joint goes from the previous solution.
         may_change_branch: where no solution is that near, take one from elsewhere and say so; False: the nearest pose in reach.
+        look_ahead: where following a track step by step fails, look for the way round; takes 0.2 to 1.5 ms per step then.
         singular: manipulability below which a pose counts as near a singularity.
         seeds: how many postures the global search knows.
     """
@@ -50,6 +51,7 @@ class ArmIkOptions(NamedTuple):
     posture_step_rad: float = 0.02
     reach_rad: float = 0.5
     may_change_branch: bool = False
+    look_ahead: bool = True
     singular: float = 5e-3
     seeds: int = 1024
 

@@ -471,6 +471,7 @@ static int spread(const double *q, int n, int count, int width, int32_t *kept)
 int dex_arm_ik_beam(const dex_arm_ik *ik, int n_steps, int width, double push_rad, double *q, int32_t *parent, int32_t *count)
 {
     const int n = ik->tree->n_actuated, k_all = ik->n_targets;
+    const double box = fmin(ik->reach_rad, fmax(0.5 * ik->reach_rad, 1.25 * push_rad));
     double tried[3 * DEX_ARM_MAX_BEAM * N];
     int32_t from[3 * DEX_ARM_MAX_BEAM], kept[DEX_ARM_MAX_BEAM];
     state s;
@@ -486,8 +487,8 @@ int dex_arm_ik_beam(const dex_arm_ik *ik, int n_steps, int width, double push_ra
                 for (int i = 0; i < n; ++i) {
                     const double unit = 2.0 * (seed[i] - ik->lower[i]) / (ik->upper[i] - ik->lower[i]) - 1.0;
                     s.q[i] = before[p * n + i];
-                    low[i] = fmax(ik->lower[i], s.q[i] - 0.5 * ik->reach_rad);
-                    high[i] = fmin(ik->upper[i], s.q[i] + 0.5 * ik->reach_rad);
+                    low[i] = fmax(ik->lower[i], s.q[i] - box);
+                    high[i] = fmin(ik->upper[i], s.q[i] + box);
                     pull[i] = (way == 0 ? 0.0 : way == 1 ? 1.0 : -1.0) * push_rad * (unit < 0.0 ? -1.0 : 1.0);
                 }
                 descend(ik, target, low, high, way ? pull : NULL, 0.0, ik->max_iterations, &s);
