@@ -127,7 +127,7 @@ def test_out_of_reach_gives_the_nearest_pose_smoothly(label: str, engine: str) -
     pose = arm.flange_pose(before)
     direction = pose[:3, 3] / np.linalg.norm(pose[:3, 3])
     steps = []
-    for k in range(40):
+    for _ in range(40):
         pose[:3, 3] += 0.04 * direction
         found = ik.solve(pose, previous_rad=before)
         assert inside(arm, found.position_rad) and np.isfinite(found.position_rad).all()

@@ -214,7 +214,7 @@ def test_refusals_name_the_culprit() -> None:
     with pytest.raises(ConfigError, match="part 'crane' is not known"):
         CollisionModel(SLIDER, skip=[("crane", "")])
     with pytest.raises(ConfigError, match="no collision shapes"):
-        CollisionModel('<robot name="r"><link name="a"/><link name="b"/><joint name="j" type="revolute"><parent link="a"/><child link="b"/></joint></robot>')
+        CollisionModel('<robot><link name="a"/><link name="b"/><joint name="j" type="revolute"><parent link="a"/><child link="b"/></joint></robot>')
     with pytest.raises(ConfigError, match="cannot be read"):
         CollisionModel("<robot>")
     with pytest.raises(JointNameError):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-
 from dex_core.kinematics import ArmKinematics
 from dex_core.types import Array
 

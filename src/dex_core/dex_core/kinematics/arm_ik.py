@@ -89,7 +89,8 @@ class ToolIk:
     """
 
     def __init__(
-        self, robot: RobotKinematics, links: Sequence[str], tools: Sequence[ArrayLike | None], rest_rad: ArrayLike | None, engine: str, options: ArmIkOptions,
+        self, robot: RobotKinematics, links: Sequence[str], tools: Sequence[ArrayLike | None], rest_rad: ArrayLike | None, engine: str,
+        options: ArmIkOptions,
     ) -> None:
         if engine not in ENGINES:
             raise ConfigError(f"engine is {engine!r}; allowed: {list(ENGINES)}")
@@ -153,7 +154,9 @@ class ArmIk(ToolIk):
         ConfigError: a tool that is no pose, or a rest posture outside the limits.
     """
 
-    def __init__(self, arm: ArmKinematics, *, tool: ArrayLike | None = None, rest_rad: ArrayLike | None = None, engine: str = "", **options: Any) -> None:
+    def __init__(
+        self, arm: ArmKinematics, *, tool: ArrayLike | None = None, rest_rad: ArrayLike | None = None, engine: str = "", **options: Any,
+    ) -> None:
         super().__init__(arm, (arm.flange,), (tool,), rest_rad, engine, ArmIkOptions(**options))
         self.arm = arm
 

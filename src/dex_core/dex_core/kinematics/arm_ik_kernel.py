@@ -13,7 +13,9 @@ from dex_core.types import Array
 
 _INTEGERS = ("n_targets", "mode", "max_iterations", "max_restarts", "n_seeds", "may_change_branch", "rest_stride")
 _NUMBERS = ("rotation_m", "tolerance_m", "tolerance_rad", "posture_gain", "posture_step_rad", "reach_rad", "singular")
-_ARRAYS = ("joint", "local", "lower", "upper", "weight", "rest", "seed_q", "seed_pose", "target", "start", "q", "error", "manipulability", "report", "flaw")
+_ARRAYS = (
+    "joint", "local", "lower", "upper", "weight", "rest", "seed_q", "seed_pose", "target", "start", "q", "error", "manipulability", "report", "flaw",
+)
 
 
 class ArmIkStruct(ctypes.Structure):
@@ -98,7 +100,11 @@ class CompiledArmIk:
         return out
 
     def beam(self, poses: Array, first: Array, width: int, push_rad: float) -> tuple[int, Array, np.ndarray, np.ndarray]:
-        """What can be reached along T steps without a jump from the postures ``first`` (m, n): how many steps, q (T, width, n), parent (T, width), count (T)."""
+        """What can be reached along T steps without a jump from the postures ``first`` (m, n).
+
+        Returns:
+            How many steps, q (T, width, n), parent of each in the step before (T, width), how many of each step there are (T,).
+        """
         poses, steps, n = np.ascontiguousarray(poses), len(poses), len(self._problem.lower)
         q, parent, count = np.zeros((steps, width, n)), np.zeros((steps, width), dtype=np.int32), np.zeros(steps, dtype=np.int32)
         q[0, :len(first)], count[0] = first, len(first)

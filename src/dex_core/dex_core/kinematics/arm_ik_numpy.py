@@ -94,7 +94,8 @@ class NumpyArmIk:
         begin = np.clip(start, p.lower, p.upper)
         low, high = self._box(begin, o.reach_rad if mode == FOLLOW else math.inf)
         gain, most = pull
-        state, counts[0] = self._descend(target, begin, low, high, np.clip(gain * (rest - begin), -most, most) if mode == FOLLOW and gain > 0.0 else None)
+        wish = np.clip(gain * (rest - begin), -most, most) if mode == FOLLOW and gain > 0.0 else None
+        state, counts[0] = self._descend(target, begin, low, high, wish)
         if state.solved:
             return state, counts
         if mode == FOLLOW:

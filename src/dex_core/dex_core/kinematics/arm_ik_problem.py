@@ -84,7 +84,9 @@ class Answer(NamedTuple):
     report: np.ndarray
 
 
-def make_problem(tree: KinematicTree, places: tuple[Place, ...], limits: tuple[Array, Array], rest_rad: ArrayLike | None, options: ArmIkOptions) -> Problem:
+def make_problem(
+    tree: KinematicTree, places: tuple[Place, ...], limits: tuple[Array, Array], rest_rad: ArrayLike | None, options: ArmIkOptions,
+) -> Problem:
     """Checks sizes and the rest posture (default: middle of the limits) and lays out weights and seeds.
 
     Raises:

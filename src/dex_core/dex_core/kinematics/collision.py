@@ -84,8 +84,9 @@ class CollisionModel:
     """
 
     def __init__(
-        self, urdf_text: str, names: Sequence[str] | None = None, *, couplings: Mapping[str, Coupling] | None = None, parts: Mapping[str, str] | None = None,
-        skip: Iterable[tuple[str, str]] = (), ignore: Iterable[tuple[str, str]] = (), rest_rad: ArrayLike | None = None, engine: str = "",
+        self, urdf_text: str, names: Sequence[str] | None = None, *, couplings: Mapping[str, Coupling] | None = None,
+        parts: Mapping[str, str] | None = None, skip: Iterable[tuple[str, str]] = (), ignore: Iterable[tuple[str, str]] = (),
+        rest_rad: ArrayLike | None = None, engine: str = "",
     ) -> None:
         if engine not in ENGINES:
             raise ConfigError(f"engine is {engine!r}; allowed: {list(ENGINES)}")
@@ -180,7 +181,8 @@ def _parts(urdf_text: str, links: Sequence[str], beginnings: Mapping[str, str]) 
 
 def _candidates(shapes: Shapes, parts: Mapping[str, str], skip: set[frozenset[str]], ignore: set[frozenset[str]]) -> np.ndarray:
     """(p, 2) links worth comparing."""
-    for what, names, known in (("part", {n for pair in skip for n in pair}, set(parts.values())), ("link", {n for p in ignore for n in p}, set(shapes.links))):
+    for what, given, known in (("part", skip, set(parts.values())), ("link", ignore, set(shapes.links))):
+        names = {name for pair in given for name in pair}
         if names - known:
             raise ConfigError(f"{what} {sorted(names - known)[0]!r} is not known; there are {sorted(known)}")
     links = shapes.links

@@ -35,9 +35,10 @@ class CompiledCollision:
 
     def __init__(self, library: ctypes.PyDLL, tree: KinematicTree, shapes: Shapes, pairs: np.ndarray, classes: int) -> None:
         n = len(tree.names)
-        for what, count, most in (("shapes", len(shapes.data), MAX_SHAPES), ("links", len(shapes.links), MAX_LINKS), ("classes", classes, MAX_CLASSES)):
+        sizes = (("shapes", len(shapes.data), MAX_SHAPES), ("links", len(shapes.links), MAX_LINKS), ("pairs of parts", classes, MAX_CLASSES))
+        for what, count, most in sizes:
             if count > most:
-                raise ConfigError(f"{count} {what} that can touch; the kernel takes at most {most}")
+                raise ConfigError(f"{count} {what}; the kernel takes at most {most}")
         self._functions = library.dex_collision_query, library.dex_collision_chunk, library.dex_collision_pairs
         for function, extra in zip(self._functions, ((), (ctypes.c_int,), ()), strict=True):
             function.argtypes, function.restype = (ctypes.c_void_p, *extra), None

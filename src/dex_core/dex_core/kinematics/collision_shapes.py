@@ -103,7 +103,9 @@ def _capsule(centre: Array, rotation: Array, offset: Array, axis: Array, radius:
 def _enclosing(shapes: Iterable[tuple[int, Array]]) -> Array:
     """(4,) sphere around the box around the shapes."""
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    balls = [ball for box, data in shapes for ball in ([(data[9:12], np.linalg.norm(data[12:]))] if box else [(data[:3], data[6]), (data[3:6], data[6])])]
+    balls: list[tuple[Array, float]] = []
+    for box, data in shapes:
+        balls += [(data[9:12], float(np.linalg.norm(data[12:])))] if box else [(data[:3], data[6]), (data[3:6], data[6])]
     for centre, radius in balls:
         low, high = np.minimum(low, centre - radius), np.maximum(high, centre + radius)
     middle = 0.5 * (low + high)

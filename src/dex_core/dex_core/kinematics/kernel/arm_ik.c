@@ -195,7 +195,8 @@ static int step_in_box(int n, const double *h, const double *g, const double *lo
 /* One local search from given->q inside low..high; ends at a solution, where it stalls, or after the iterations. Returns iterations.
  * The first iteration also moves by `pull` (n) [rad] as far as the tools do not notice; NULL: it does not.
  * `firmness` damps by the error itself, not its square: slower, and steady where the error cannot vanish. */
-static int descend(const dex_arm_ik *ik, const double *target, const double *low, const double *high, const double *pull, double firmness, int iterations, state *given)
+static int descend(const dex_arm_ik *ik, const double *target, const double *low, const double *high, const double *pull,
+                   double firmness, int iterations, state *given)
 {
     const int n = ik->tree->n_actuated;
     double h[N * N], g[N], step[N], left[N], right[N];
@@ -428,7 +429,8 @@ static void solve_one(const dex_arm_ik *ik, const double *target, int mode, cons
         }
     }
     state other;
-    const int found = search_everywhere(ik, target, from, ik->max_restarts, &other) || search_everywhere(ik, target, NULL, 2 * ik->max_restarts, &other);
+    const int found = search_everywhere(ik, target, from, ik->max_restarts, &other)
+                      || search_everywhere(ik, target, NULL, 2 * ik->max_restarts, &other);
     if (found || (mode != DEX_ARM_FOLLOW && other.cost < s->cost)) {
         memcpy(s, &other, sizeof other);
         ik->report[3] = mode == DEX_ARM_FOLLOW;

@@ -49,7 +49,8 @@ int dex_arm_ik_chunk(const dex_arm_ik *ik, int n_steps);
 
 /* Every posture that can be reached along a track without a jump: of step t as many as width (at most DEX_ARM_MAX_BEAM) that lie far apart,
  * q (n_steps, width, n), each with its parent in step t - 1, parent (n_steps, width), and how many there are, count (n_steps);
- * those of step 0 are given. Per step the joints move by push_rad to either side where the tools do not notice. Returns how many steps are reached. */
+ * those of step 0 are given. Per step the joints move by push_rad to either side where the tools do not notice.
+ * Returns how many steps are reached. */
 int dex_arm_ik_beam(const dex_arm_ik *ik, int n_steps, int width, double push_rad, double *q, int32_t *parent, int32_t *count);
 
 #endif

@@ -198,7 +198,8 @@ static void narrow(const dex_collision *m, scene *s, contact *best)
     }
 }
 
-static void add_gradient(const dex_collision *m, const scene *s, int joint, const double world[3], const double normal[3], double sign, double *gradient)
+static void add_gradient(const dex_collision *m, const scene *s, int joint, const double world[3], const double normal[3], double sign,
+                         double *gradient)
 {
     for (int j = joint; j >= 0; j = m->tree->parent[j]) {
         const double *a = s->pose.axis[j], *o = s->pose.origin[j], gain = sign * s->pose.gain[j];

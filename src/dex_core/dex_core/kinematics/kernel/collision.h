@@ -16,7 +16,7 @@ typedef struct {
     const int32_t *first;    /* (n_links + 1) its shapes are first[l] to first[l + 1] - 1 */
     const double *sphere;    /* (n_links, 4) centre in the joint's frame and radius: encloses its shapes */
     const int32_t *is_box;   /* (n_shapes) 0: capsule, 1: box of a link that stands still */
-    const double *shape;     /* (n_shapes, 15) capsule: ends a and b in the joint's frame, radius; box: rotation (9), centre, half sizes, in the root */
+    const double *shape;     /* (n_shapes, 15) capsule: ends a and b in the joint's frame, radius; box: rotation (9), centre, half sizes */
     const int32_t *pair;     /* (n_pairs, 3) two links and the class they count to */
     double *bound;           /* (n_pairs) room for the broad phase */
     const double *q;         /* (n_actuated) */
