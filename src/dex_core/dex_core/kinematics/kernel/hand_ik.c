@@ -18,7 +18,7 @@ static const double SWITCH_M = 2e-3;         /* so much nearer, and more than tw
 static const double STEP_RAD = 0.5;          /* a target that nothing reaches moves a joint no further from the previous solution */
 static const double NEARNESS = 1e-4;         /* [m^2/rad^2] how a seed's distance from the previous solution counts beside its tip's */
 static const double APART = 0.15;            /* share of the range by which seeds differ */
-enum { TRIES = 14, LOCAL = 40 };
+enum { TRIES = 14 };
 
 typedef struct {
     double error[ROWS];       /* sqrt(weight) * (target - tip) */
@@ -41,6 +41,7 @@ typedef struct {
     int settled;              /* the last search ended at a minimum */
     dex_pose pose;
     place places[2];
+    place *at;                /* of where the last search ended */
 } search;
 
 static double square(double x) { return x * x; }
@@ -151,17 +152,21 @@ static void normal_equations(const search *s, const place *at, const double *q, 
     }
 }
 
-/* Levenberg-Marquardt inside the limits from q, in place; returns |error|^2 where it ended. */
-static double descend(search *s, double *q, double pull, int limit)
+/* Levenberg-Marquardt inside the limits from q, in place; returns |error|^2 where it ended. `again`: q is where the last search ended. */
+static double descend(search *s, double *q, double pull, int again)
 {
     const int n = s->n;
     double hessian[COLS * COLS], gradient[COLS], step[COLS], next[COLS], damping = FIRST_DAMPING;
     int open[COLS];
-    place *at = &s->places[0], *then = &s->places[1];
+    place *at = again ? s->at : &s->places[0], *then = at == &s->places[0] ? &s->places[1] : &s->places[0];
     const double still = pull > 0.0 ? NEAR_RAD : SETTLED_RAD;
     s->pull = pull, s->settled = 1;
-    evaluate(s, q, at);
-    for (int iteration = 0; iteration < limit; ++iteration) {
+    s->at = at;
+    if (again)
+        at->total = at->cost;
+    else
+        evaluate(s, q, at);
+    for (int iteration = 0; iteration < s->limit; ++iteration) {
         if (at->cost <= s->enough && pull == 0.0) return at->cost;
         normal_equations(s, at, q, hessian, gradient);
         int any = 0;
@@ -196,8 +201,7 @@ static double descend(search *s, double *q, double pull, int limit)
         if (!accepted) return at->cost;
         const int creeping = at->total - then->total < CREEPING * at->total;
         memcpy(q, next, n * sizeof *q);
-        place *old = at;
-        at = then, then = old;
+        then = at, at = s->at = &s->places[at == &s->places[0]];
         if (creeping) return at->cost;
     }
     s->settled = at->cost <= s->enough;
@@ -207,8 +211,9 @@ static double descend(search *s, double *q, double pull, int limit)
 /* One search from q: drawn to the reference first where its solutions are many, then the target alone. */
 static double approach(search *s, double *q)
 {
-    if (s->group->pull > 0.0) descend(s, q, s->group->pull, s->limit);
-    return descend(s, q, 0.0, s->limit);
+    const int drawn = s->group->pull > 0.0;
+    if (drawn) descend(s, q, s->group->pull, 0);
+    return descend(s, q, 0.0, drawn);
 }
 
 typedef struct {
@@ -387,10 +392,15 @@ static int take(search *s, const dex_hand_ik *task, const dex_fingers *group, co
     return s->n_wanted;
 }
 
-/* Writes the group's joints and the distances of its tips. */
-static void give(search *s, const double *target, const double *q, double *out, double *residual)
+/* Writes the group's joints and the distances of its tips; `cost` is that of the wanted ones. */
+static void give(search *s, const double *target, const double *q, double cost, double *out, double *residual)
 {
     const dex_fingers *g = s->group;
+    for (int c = 0; c < s->n; ++c) out[g->column[c]] = q[c];
+    if (g->n_tips == 1 && s->n_wanted == 1) {
+        residual[g->finger[0]] = sqrt(cost);
+        return;
+    }
     dex_tree_place(&g->tree, q, &s->pose);
     for (int tip = 0; tip < g->n_tips; ++tip) {
         double point[3];
@@ -398,7 +408,6 @@ static void give(search *s, const double *target, const double *q, double *out, 
         dex_tree_point(&s->pose, g->tip_joint[tip], g->tip_local + 3 * tip, point);
         residual[g->finger[tip]] = sqrt(square(wanted[0] - point[0]) + square(wanted[1] - point[1]) + square(wanted[2] - point[2]));
     }
-    for (int c = 0; c < s->n; ++c) out[g->column[c]] = q[c];
 }
 
 static int no_nan(const double *values, int count)
@@ -432,7 +441,7 @@ int dex_hand_ik_solve(dex_hand_ik *task)
     task->iterations = 0;
     hold(task, task->start, task->q);
     for (int i = 0; i < task->n_groups; ++i) {
-        double q[COLS];
+        double q[COLS], cost = 0.0;
         const int wanted = take(&s, task, task->groups + i, task->target, task->start);
         memcpy(q, s.base, s.n * sizeof *q);
         if (wanted) {
@@ -440,14 +449,14 @@ int dex_hand_ik_solve(dex_hand_ik *task)
                 seed first[1];
                 if (propose(&s, 1, NULL, first)) memcpy(q, first[0].q, s.n * sizeof *q);
             }
-            double cost = task->mode == DEX_IK_PREVIOUS ? follow(&s, q, reached) : approach(&s, q);
+            cost = task->mode == DEX_IK_PREVIOUS ? follow(&s, q, reached) : approach(&s, q);
             if (cost > reached)
                 cost = task->mode == DEX_IK_PREVIOUS ? change_branch(&s, q, cost, s.base, reached) : search_everywhere(&s, q, cost, reached);
             const int status = status_of(&s, cost, reached);
             if (status > worst) worst = status;
             task->iterations += s.iterations;
         }
-        give(&s, task->target, q, task->q, task->residual);
+        give(&s, task->target, q, cost, task->q, task->residual);
     }
     return worst;
 }
@@ -462,16 +471,17 @@ int dex_hand_ik_track(dex_hand_ik *task, int n_steps)
     for (int i = 0; i < task->n_groups; ++i) {
         const double *start = task->start;
         for (int t = 0; t < n_steps; ++t) {
-            double q[COLS], *out = task->q + (size_t)t * task->n_columns;
+            double q[COLS], cost = 0.0, *out = task->q + (size_t)t * task->n_columns;
             const double *target = task->target + (size_t)t * 3 * task->n_fingers;
             const int wanted = take(&s, task, task->groups + i, target, start);
             memcpy(q, s.base, s.n * sizeof *q);
             if (wanted) {
-                const int status = status_of(&s, follow(&s, q, square(task->tolerance)), square(task->tolerance));
+                cost = follow(&s, q, square(task->tolerance));
+                const int status = status_of(&s, cost, square(task->tolerance));
                 if (status > worst) worst = status;
                 task->iterations += s.iterations;
             }
-            give(&s, target, q, out, task->residual + (size_t)t * task->n_fingers);
+            give(&s, target, q, cost, out, task->residual + (size_t)t * task->n_fingers);
             start = out;
         }
     }
