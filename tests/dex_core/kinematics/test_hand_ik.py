@@ -92,7 +92,7 @@ def test_a_track_is_followed_without_jumps(name: str, engine: str) -> None:
         assert solved.residual_m.max() < 1e-4
         jumps += int(np.abs(solved.position_rad - previous).max() > 0.5)
         previous = solved.position_rad
-    assert jumps <= (2 if name == "leap" else 0)  # LEAP's thumb turns about its own length: small ways of the tip can need large ones of the joint
+    assert jumps <= (2 if name == "leap" else 0)  # on LEAP a branch can end at a joint's limit while the track goes on
 
 
 @pytest.mark.parametrize("name", ("inspire", "ability", "leap", "xhand1", "schunk_svh"))

@@ -175,7 +175,8 @@ def _goals(name: str) -> list[Goal]:
         else:
             goals += [
                 Goal(f"{ours}_{kind}_times_faster_than_vector", at_least=100.0), Goal(f"{ours}_{kind}_times_faster_than_position", at_least=50.0),
-                Goal(f"{ours}_{kind}_residual_mean_mm", at_most=0.05, unit="mm"), Goal(f"{name}_numpy_{kind}_times_faster_than_vector", at_least=10.0),
+                Goal(f"{ours}_{kind}_residual_mean_mm", at_most=0.05, unit="mm"),
+                Goal(f"{name}_numpy_{kind}_times_faster_than_vector", at_least=10.0),
                 Goal(f"{name}_numpy_{kind}_residual_share_of_vector", at_most=0.1),
             ]
     return [*goals, Goal(f"{ours}_warm_jumps_per_1000_more_than_pink", at_most=0.0)] if name in REDUNDANT else goals

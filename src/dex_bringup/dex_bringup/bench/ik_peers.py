@@ -39,7 +39,9 @@ class DexRetargeting:
             path = Path(folder) / "hand.urdf"
             path.write_text(_without_geometry(urdf_text), encoding="utf-8")
             k = len(hand.tips)
-            links = {"target_origin_link_names": [hand.tree.root] * k, "target_task_link_names": list(hand.tips)} if kind == "vector" else {"target_link_names": list(hand.tips)}
+            tips = list(hand.tips)
+            vector = {"target_origin_link_names": [hand.tree.root] * k, "target_task_link_names": tips}
+            links = vector if kind == "vector" else {"target_link_names": tips}
             indices = np.zeros((2, k) if kind == "vector" else (1, k), dtype=int)
             self._solver = RetargetingConfig(
                 type=kind, urdf_path=str(path), target_joint_names=list(hand.names), target_link_human_indices=indices, low_pass_alpha=-1.0, **links

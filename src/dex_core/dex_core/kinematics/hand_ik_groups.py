@@ -43,7 +43,7 @@ class FingerGroup:
         columns = [tree.columns_of(tips[f]) for f in fingers]
         self.columns = np.array(sorted(set().union(*columns)), dtype=np.int32)
         if len(fingers) > MOST_TIPS or len(self.columns) > MOST_COLUMNS:
-            raise ConfigError(f"{len(fingers)} fingers share {len(self.columns)} joints; at most {MOST_TIPS} and {MOST_COLUMNS} can be solved together")
+            raise ConfigError(f"{len(fingers)} fingers share {len(self.columns)} joints; at most {MOST_TIPS} and {MOST_COLUMNS} are solved together")
         self.moves = np.array([np.isin(self.columns, c) for c in columns])
         self.owner = np.where(self.moves.sum(axis=0) == 1, self.moves.argmax(axis=0), -1).astype(np.int32)
         most = int(self.moves.sum(axis=1).max())

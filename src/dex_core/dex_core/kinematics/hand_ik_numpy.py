@@ -37,7 +37,8 @@ class NumpyEngine:
         self._groups, self._lower, self._upper, self._rest = tuple(groups), lower_rad, upper_rad, rest_rad
         self._reached, self._posture, self._limit = tolerance_m**2, posture, max_iterations
         self._inputs = np.zeros(4 * fingers + n)
-        self.target, self.weight, self.start = self._inputs[: 3 * fingers].reshape(fingers, 3), self._inputs[3 * fingers : 4 * fingers], self._inputs[4 * fingers :]
+        target, self.weight, self.start = np.split(self._inputs, (3 * fingers, 4 * fingers))
+        self.target = target.reshape(fingers, 3)
         self.q, self.residual, self.iterations = np.zeros(n), np.zeros(fingers), 0
         single = [g for g in self._groups if len(g.fingers) == 1]
         self._alone = [i for i, g in enumerate(self._groups) if len(g.fingers) > 1]
@@ -110,7 +111,9 @@ class NumpyEngine:
         problem = Problem(
             self._chains, self.target[self._row_fingers], self._padded_lower, self._padded_upper, wanted[:, None], reference
         )
-        q, cost, settled, steps = _follow(problem, q, self._pull, self._limit, self._reached) if mode == PREVIOUS else approach(problem, q, self._pull, self._limit)
+        follow = mode == PREVIOUS
+        found = _follow(problem, q, self._pull, self._limit, self._reached) if follow else approach(problem, q, self._pull, self._limit)
+        q, cost, settled, steps = found
         self.iterations += steps
         missed = wanted & (cost > self._reached)
         for i in np.flatnonzero(missed) if not local and np.count_nonzero(missed) else ():
@@ -228,7 +231,8 @@ class _Some:
     def __call__(self, q: Array) -> tuple[Array, Array]:
         tips, jacobian = self._forward.tips_and_jacobian(q)
         count, columns = q.shape
-        return (tips[:, self._wanted] * self._gain).reshape(count, -1), (jacobian[:, self._wanted] * self._gain[..., None]).reshape(count, -1, columns)
+        weighted = jacobian[:, self._wanted] * self._gain[..., None]
+        return (tips[:, self._wanted] * self._gain).reshape(count, -1), weighted.reshape(count, -1, columns)
 
 
 def _follow(problem: Problem, q: Array, pull: Array, limit: int, reached: float) -> Found:
@@ -239,8 +243,8 @@ def _follow(problem: Problem, q: Array, pull: Array, limit: int, reached: float)
         return found
     further = approach(problem, found.q, pull, limit)
     better = (found.cost > reached) & (further.cost <= reached)
-    both = (np.where(better[:, None], further.q, found.q), np.where(better, further.cost, found.cost), np.where(better, further.settled, found.settled))
-    return Found(*both, found.steps + further.steps)
+    q, cost = np.where(better[:, None], further.q, found.q), np.where(better, further.cost, found.cost)
+    return Found(q, cost, np.where(better, further.settled, found.settled), found.steps + further.steps)
 
 
 def _worst(cost: Array, settled: np.ndarray, wanted: np.ndarray, reached: float) -> int:

@@ -97,7 +97,8 @@ static int solve_positive(double *a, double *b, int n)
 }
 
 /* The damped step inside the limits: joints that would leave them are put on them and the rest solved again. 0: no step. */
-static int bounded_step(const search *s, const double *hessian, const double *gradient, const double *q, const int *free_at_start, double damping, double *step)
+static int bounded_step(
+    const search *s, const double *hessian, const double *gradient, const double *q, const int *free_at_start, double damping, double *step)
 {
     const int n = s->n;
     int open[COLS];
