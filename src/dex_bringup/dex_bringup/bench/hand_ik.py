@@ -32,7 +32,7 @@ class Sizes(NamedTuple):
     """How much is measured: tracks of ``FRAMES`` each, frames of one track for slow solvers, cold targets, those for slow solvers."""
 
     tracks: int = 16
-    slow_frames: int = 120
+    slow_frames: int = 180
     cold: int = 1000
     slow_cold: int = 60
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--hands", nargs="+", default=[*PLAIN, *REDUNDANT], metavar="HAND", help="which (default: %(default)s)")
     parser.add_argument("--side", default="right", help="left or right (default %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the targets")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the targets, too few to judge the goals by")
 
 
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:

@@ -34,6 +34,7 @@ class Chains:
             setattr(self, name, np.ascontiguousarray(getattr(self, name).swapaxes(0, 1)))
         self._slides = bool(self._slide.any())
         self._rows = np.arange(len(self._tip))
+        self._known: tuple[bytes, tuple[Array, Array]] = (b"", (np.zeros(0), np.zeros(0)))
 
     def _fill(self, i: int, group: FingerGroup) -> None:
         tree = group.tree
@@ -61,7 +62,13 @@ class Chains:
         self._bars = [(r, j, bar) for i, j, bar in self._bars for r in np.flatnonzero(row == i)]
 
     def __call__(self, q: Array) -> tuple[Array, Array]:
-        """(r, 3) tips in the root frame in m, and (r, 3, c) their derivatives."""
+        """(r, 3) tips in the root frame in m, and (r, 3, c) their derivatives; not to be written to."""
+        key = q.tobytes()
+        if key != self._known[0]:  # a moving target: each search starts where the last one ended
+            self._known = key, self._evaluate(q)
+        return self._known[1]
+
+    def _evaluate(self, q: Array) -> tuple[Array, Array]:
         position, fold = q[self._rows, self._actuated] * self._multiplier + self._offset, self._fold  # (d, r), (r, d, c)
         for r, j, bar in self._bars:
             column = self._actuated[j, r]
