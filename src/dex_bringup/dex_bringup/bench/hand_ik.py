@@ -23,16 +23,18 @@ REDUNDANT = ("leap", "xhand1", "dexh13", "sharpa_wave")
 FRAMES = 250
 SPEED_RAD = 0.1
 """Phase a frame of the fastest of the three waves each joint follows."""
+ROUNDS = 3
+"""Everyone's turn comes so often, so that what else the machine does hits all alike."""
 JUMP_RAD = 0.5
 SEED = 7
 Solve = Callable[[Array, Array | None], Array]
 
 
 class Sizes(NamedTuple):
-    """How much is measured: tracks of ``FRAMES`` each, frames of one track for slow solvers, cold targets, those for slow solvers."""
+    """How much is measured: tracks of ``FRAMES`` each, frames of ``ROUNDS`` tracks for slow solvers, cold targets, those for slow solvers."""
 
     tracks: int = 16
-    slow_frames: int = 180
+    slow_frames: int = 60
     cold: int = 1000
     slow_cold: int = 60
 
@@ -46,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     """Each hand with each solver on the same targets, in this process."""
-    sizes = Sizes(1, 20, 100, 10) if options.quick else Sizes()
+    sizes = Sizes(3, 10, 99, 9) if options.quick else Sizes()
     figures: dict[str, Any] = {f"version_{package}": version for package, version in versions().items()}
     goals: list[Goal] = []
     for name in options.hands:
@@ -75,13 +77,10 @@ def _measure(name: str, side: str, sizes: Sizes) -> dict[str, Any]:
         f"{name}_compiled": str(fast.compiled), f"{name}_track_largest_step_rad": float(np.abs(np.diff(tracks, axis=1)).max()),
     }
 
-    def take(label: str, solve: Solve, frames: int, colds: int, how_many: int) -> None:
-        warm = _warm(solve, forward, tracks[:how_many, :frames])
-        figures.update({f"{name}_{label}_warm_{key}": value for key, value in warm.items()})
-        figures.update({f"{name}_{label}_cold_{key}": value for key, value in _cold(solve, forward, cold[:colds]).items()})
-
-    take("ours", lambda t, q: fast.solve(t, previous_rad=q).position_rad, FRAMES, sizes.cold, sizes.tracks)
-    take("numpy", lambda t, q: slow.solve(t, previous_rad=q).position_rad, sizes.slow_frames, sizes.slow_cold, 1)
+    solvers: list[tuple[str, Solve, Array, Array]] = [
+        ("ours", lambda t, q: fast.solve(t, previous_rad=q).position_rad, tracks, cold),
+        ("numpy", lambda t, q: slow.solve(t, previous_rad=q).position_rad, tracks[:ROUNDS, : sizes.slow_frames], cold[: sizes.slow_cold]),
+    ]
     middle = 0.5 * (hand.lower_rad + hand.upper_rad)
     for label, make in PEERS.items():
         reason = _why_not(label)
@@ -93,15 +92,34 @@ def _measure(name: str, side: str, sizes: Sizes) -> dict[str, Any]:
         except (ValueError, RuntimeError, KeyError) as error:
             figures[f"{name}_{label}"] = f"cannot be set up: {str(error).splitlines()[0][:120]}"
             continue
-        long = label == "pink" and name in REDUNDANT
-        take(
-            label, lambda t, q, peer=peer: peer.solve(t, middle if q is None else q), FRAMES if long else sizes.slow_frames,
-            sizes.slow_cold, sizes.tracks if long else 1,
-        )
+        long = label == "pink" and name in REDUNDANT  # its jumps are compared
+        joints = tracks if long else tracks[:ROUNDS, : sizes.slow_frames]
+        solvers.append((label, lambda t, q, peer=peer: peer.solve(t, middle if q is None else q), joints, cold[: sizes.slow_cold]))
+    figures |= {f"{name}_{key}": value for key, value in _in_turns(solvers, forward).items()}
     return figures | _ratios(name, figures)
 
 
-def _warm(solve: Solve, forward: Callable[[Array], Array], tracks: Array) -> dict[str, float]:
+def _in_turns(solvers: list[tuple[str, Solve, Array, Array]], forward: Callable[[Array], Array]) -> dict[str, float]:
+    """Figures of (label, solve, tracks, cold joints), a part of each in every round."""
+    warm: dict[str, list[list[Any]]] = {label: [[], [], []] for label, *_ in solvers}
+    nothing: dict[str, list[list[Any]]] = {label: [[], []] for label, *_ in solvers}
+    for turn in range(ROUNDS):
+        for label, solve, tracks, cold in solvers:
+            for kept, new in zip(warm[label], _warm(solve, forward, tracks[turn::ROUNDS]), strict=True):
+                kept += new
+            for kept, new in zip(nothing[label], _cold(solve, forward, cold[turn::ROUNDS]), strict=True):
+                kept += new
+    figures = {}
+    for label in warm:
+        took, missed, steps = warm[label]
+        jumps = {"jumps_per_1000": 1e3 * float(np.mean(np.array(steps) > JUMP_RAD)), "step_p99_rad": percentile(steps, 99)}
+        figures.update({f"{label}_warm_{key}": value for key, value in (_figures(took, missed) | jumps).items()})
+        figures.update({f"{label}_cold_{key}": value for key, value in _figures(*nothing[label]).items()})
+    return figures
+
+
+def _warm(solve: Solve, forward: Callable[[Array], Array], tracks: Array) -> tuple[list[float], list[Array], list[float]]:
+    """Seconds, distances (fingers,) and largest steps of each frame."""
     took, missed, steps = [], [], []
     for joints in tracks:
         targets, before = forward(joints), joints[0]
@@ -110,13 +128,14 @@ def _warm(solve: Solve, forward: Callable[[Array], Array], tracks: Array) -> dic
             started = time.perf_counter()
             q = solve(target, before)
             took.append(time.perf_counter() - started)
-            steps.append(np.abs(q - before).max())
+            steps.append(float(np.abs(q - before).max()))
             missed.append(np.linalg.norm(forward(q[None])[0] - target, axis=1))
             before = q
-    return _figures(took, missed) | {"jumps_per_1000": 1e3 * float(np.mean(np.array(steps) > JUMP_RAD)), "step_p99_rad": percentile(steps, 99)}
+    return took, missed, steps
 
 
-def _cold(solve: Solve, forward: Callable[[Array], Array], joints: Array) -> dict[str, float]:
+def _cold(solve: Solve, forward: Callable[[Array], Array], joints: Array) -> tuple[list[float], list[Array]]:
+    """Seconds and distances (fingers,) of each target."""
     took, missed = [], []
     targets = forward(joints)
     solve(targets[0], None)
@@ -125,7 +144,7 @@ def _cold(solve: Solve, forward: Callable[[Array], Array], joints: Array) -> dic
         q = solve(target, None)
         took.append(time.perf_counter() - started)
         missed.append(np.linalg.norm(forward(q[None])[0] - target, axis=1))
-    return _figures(took, missed)
+    return took, missed
 
 
 def _figures(took: list[float], missed: list[Array]) -> dict[str, float]:
