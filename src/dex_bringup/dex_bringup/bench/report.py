@@ -79,7 +79,7 @@ def machine() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of what decides the figures."""
     found = {"python": platform.python_version()}
-    for name in ("ros-rclpy", "mujoco", "onnxruntime", "numpy", "xarm-python-sdk", "pymodbus"):
+    for name in ("ros-rclpy", "mujoco", "onnxruntime", "numpy", "xarm-python-sdk", "pymodbus", "pin", "dex-retargeting", "pin-pink", "mink", "daqp"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -6,7 +6,7 @@ import importlib
 
 _WHERE = {
     "ArmKinematics": "arm", "HandKinematics": "hand", "RobotKinematics": "chain", "KinematicTree": "tree", "load_arm": "load", "load_hand": "load",
-    "HandIk": "hand_ik", "HandIkSolution": "hand_ik", "load_hand_ik": "hand_ik", "solve_chunk": "chunk_ik",
+    "HandIk": "hand_ik", "HandIkSolution": "hand_ik", "HandIkStatus": "hand_ik", "load_hand_ik": "hand_ik", "solve_chunk": "chunk_ik",
     "ArmIk": "arm_ik", "ArmIkSolution": "arm_ik", "load_arm_ik": "arm_ik", "pose_in_base": "arm_ik",
     "DualArmIk": "arm_ik_dual", "load_dual_arm_ik": "arm_ik_dual", "CollisionModel": "collision",
 }
