@@ -97,7 +97,7 @@ class Viewer:
             shadow_opacity=0.25,
         )
         eye, centre = np.array((1.0, -0.55, 0.45)), 0.5 * (low + high)
-        self._server.initial_camera.position = tuple(centre + 1.35 * size * eye / np.linalg.norm(eye))
+        self._server.initial_camera.position = tuple(centre + 0.85 * size * eye / np.linalg.norm(eye))
         self._server.initial_camera.look_at = tuple(centre)
         root = self.subject.description.root
         self._paths[root] = ROOT
