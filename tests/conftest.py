@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """The root of the source tree."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def short_collections(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Real-time tests share this process with all that earlier tests left: the collector would stop their threads for half a second to look at it."""
+    if not request.node.get_closest_marker('flaky'):
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
