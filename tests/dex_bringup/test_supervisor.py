@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
+import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from dex_bringup import children
-from dex_bringup.children import Child, stop_in_order
+from dex_bringup.children import Child, _before_exec, stop_in_order
 from dex_bringup.logs import LogTail, last_lines
 from dex_bringup.process import ProcessDescription
 from dex_bringup.resolve import resolve
@@ -129,3 +132,9 @@ def test_log_tail_shows_whole_lines_with_the_name(tmp_path: Path) -> None:
         log.write(b"o\n\xff\n")
     tail.pump()
     assert shown == ["gate | one", "gate | two", "gate | \ufffd"]
+
+
+def test_a_child_whose_parent_died_before_the_kernel_knew_does_not_start() -> None:
+    somebody_else = os.getpid() + 1
+    child = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=partial(_before_exec, 0, False, somebody_else))  # noqa: PLW1509
+    assert child.wait(10.0) == 1

@@ -24,9 +24,11 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def _before_exec(nice: int, realtime: bool) -> None:
+def _before_exec(nice: int, realtime: bool, parent: int) -> None:
     """In the child: the kernel ends it by SIGTERM when the parent dies, however that happens; and its priority is as asked where allowed."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the kernel was told to say so
+        os._exit(1)
     try:
         os.nice(nice)
         with open("/proc/self/autogroup", "w", encoding="ascii") as group:  # a session of its own is a scheduling group of its own
@@ -93,10 +95,11 @@ class Child:
     def start(self) -> None:
         """Starts it in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor."""
         environment = {**os.environ, **self.process.env, **self.environment}
+        before = partial(_before_exec, self.process.nice, self.process.essential, os.getpid())
         with self.log_path.open("ab", buffering=0) as log:
             self.popen = subprocess.Popen(  # noqa: S603
                 command_of(self.process), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env=environment, start_new_session=True, preexec_fn=partial(_before_exec, self.process.nice, self.process.essential),  # noqa: PLW1509
+                env=environment, start_new_session=True, preexec_fn=before,  # noqa: PLW1509
             )
         self.starts.append(time.monotonic())
 
