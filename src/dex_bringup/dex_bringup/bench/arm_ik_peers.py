@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from dex_core.kinematics import ArmKinematics
@@ -25,7 +25,32 @@ class Peer(Protocol):
         """(n,) joints in the arm's order for a (4, 4) pose, from ``start_rad``."""
 
 
-class Pink:
+class _Stepping:
+    """What both peers share: their steps, taken until the pose is reached or they are small."""
+
+    _idx: Array
+    _configuration: Any
+    _task: Any
+
+    def _converge(self, start_rad: Array, step: Callable[[], Array]) -> Array:
+        configuration = self._configuration
+        configuration.update(self._full(start_rad))
+        for _ in range(MOST_STEPS):
+            velocity = step()
+            configuration.integrate_inplace(velocity, 1.0)
+            error = self._task.compute_error(configuration)
+            if (np.linalg.norm(error[:3]) < CLOSE_M and np.linalg.norm(error[3:]) < CLOSE_RAD) or np.abs(velocity).max() < SETTLED_RAD:
+                break
+        return configuration.q[self._idx].copy()
+
+    def _full(self, q: Array) -> Array:
+        """``q`` in the peer's own order of joints."""
+        full = np.zeros(len(self._idx))
+        full[self._idx] = q
+        return full
+
+
+class Pink(_Stepping):
     """A frame task and a posture task, daqp, steps until the pose is reached or they are small."""
 
     def __init__(self, arm: ArmKinematics, urdf_text: str, rest_rad: Array) -> None:
@@ -48,23 +73,10 @@ class Pink:
     def solve(self, pose: Array, start_rad: Array) -> Array:
         """As :class:`Peer`."""
         self._task.set_target(self._pin.SE3(pose))
-        configuration = self._configuration
-        configuration.update(self._full(start_rad))
-        for _ in range(MOST_STEPS):
-            velocity = self._pink.solve_ik(configuration, self._tasks, 1.0, solver="daqp", limits=self._limits, safety_break=False)
-            configuration.integrate_inplace(velocity, 1.0)
-            error = self._task.compute_error(configuration)
-            if (np.linalg.norm(error[:3]) < CLOSE_M and np.linalg.norm(error[3:]) < CLOSE_RAD) or np.abs(velocity).max() < SETTLED_RAD:
-                break
-        return configuration.q[self._idx].copy()
-
-    def _full(self, q: Array) -> Array:
-        full = np.zeros(len(self._idx))
-        full[self._idx] = q
-        return full
+        return self._converge(start_rad, lambda: self._pink.solve_ik(self._configuration, self._tasks, 1.0, solver="daqp", limits=self._limits, safety_break=False))
 
 
-class Mink:
+class Mink(_Stepping):
     """A frame task and a posture task on MuJoCo's model, daqp, steps until the pose is reached or they are small."""
 
     def __init__(self, arm: ArmKinematics, urdf_text: str, rest_rad: Array) -> None:
@@ -87,20 +99,7 @@ class Mink:
     def solve(self, pose: Array, start_rad: Array) -> Array:
         """As :class:`Peer`."""
         self._task.set_target(self._mink.SE3.from_matrix(pose))
-        configuration = self._configuration
-        configuration.update(self._full(start_rad))
-        for _ in range(MOST_STEPS):
-            velocity = self._mink.solve_ik(configuration, self._tasks, 1.0, "daqp", limits=self._limits)
-            configuration.integrate_inplace(velocity, 1.0)
-            error = self._task.compute_error(configuration)
-            if (np.linalg.norm(error[:3]) < CLOSE_M and np.linalg.norm(error[3:]) < CLOSE_RAD) or np.abs(velocity).max() < SETTLED_RAD:
-                break
-        return configuration.q[self._idx].copy()
-
-    def _full(self, q: Array) -> Array:
-        full = np.zeros(len(self._idx))
-        full[self._idx] = q
-        return full
+        return self._converge(start_rad, lambda: self._mink.solve_ik(self._configuration, self._tasks, 1.0, "daqp", limits=self._limits))
 
 
 PEERS: dict[str, Callable[[ArmKinematics, str, Array], Peer]] = {"pink": Pink, "mink": Mink}

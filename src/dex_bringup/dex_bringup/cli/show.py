@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
+import threading
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -87,8 +87,7 @@ def _serve(subject: object, options: argparse.Namespace) -> int:
     sys.stdout.write("Ctrl-C ends it\n")
     sys.stdout.flush()
     try:
-        while True:
-            time.sleep(1.0)
+        threading.Event().wait()  # never set: Ctrl-C ends it
     except KeyboardInterrupt:
         return 0
     finally:
