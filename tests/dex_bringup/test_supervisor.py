@@ -138,3 +138,18 @@ def test_a_child_whose_parent_died_before_the_kernel_knew_does_not_start() -> No
     somebody_else = os.getpid() + 1
     child = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=partial(_before_exec, 0, False, somebody_else))  # noqa: PLW1509
     assert child.wait(10.0) == 1
+
+
+def test_the_parents_handler_does_not_swallow_the_end_of_a_child_that_is_about_to_start() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as a supervisor has one; the fork copies it
+
+    def ended_at_once() -> None:
+        _before_exec(0, False, parent)
+        os.kill(os.getpid(), signal.SIGTERM)  # what the kernel does when the parent dies here
+
+    parent = os.getpid()
+    try:
+        child = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=ended_at_once)  # noqa: PLW1509
+        assert child.wait(timeout=20.0) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)

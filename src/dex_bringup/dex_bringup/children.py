@@ -26,6 +26,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 def _before_exec(nice: int, realtime: bool, parent: int) -> None:
     """In the child: the kernel ends it by SIGTERM when the parent dies, however that happens; and its priority is as asked where allowed."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler, copied by the fork, would note the signal here and lose it at the exec
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it died before the kernel was told to say so
         os._exit(1)
