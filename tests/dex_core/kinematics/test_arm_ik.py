@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from dex_core.errors import ConfigError, NonFiniteError, ShapeError
+from dex_core.errors import ConfigError, DexError, NonFiniteError, ShapeError
 from dex_core.kinematics import ArmKinematics, load_arm
 from dex_core.kinematics.arm_ik import ArmIk, ArmIkStatus, load_arm_ik, pose_in_base
 from dex_core.kinematics.arm_ik_box import step_in_box
@@ -339,3 +339,19 @@ def test_wrists_seen_by_a_camera_come_into_the_base() -> None:
         pose_in_base(seen, 2.0 * np.eye(4))
     with pytest.raises(ShapeError, match="wrist poses"):
         pose_in_base(np.eye(3), camera)
+
+
+def test_a_stiff_joint_keeps_to_the_rest_posture_and_others_make_room() -> None:
+    arm, rest = load_arm("xarm7"), np.array([0.5, -0.76, 0.0, 0.42, 0.0, 1.18, 0.5])
+    target = arm.flange_pose(rest + [0.4, 0.1, 0.0, 0.1, 0.0, 0.0, -0.3])
+    swung = []
+    for stiffness in (None, [1, 1, 100, 1, 100, 1, 1]):
+        ik, q = ArmIk(arm, rest_rad=rest, stiffness=stiffness), rest
+        for _ in range(200):
+            q = ik.solve(target, previous_rad=q).position_rad
+        swung.append(abs(q[2]))
+        np.testing.assert_allclose(arm.flange_pose(q), target, atol=1e-5)
+    assert swung[1] < 0.05 * swung[0]
+    for bad in ([1.0] * 6 + [0.0], [1.0] * 6 + [1e9], [1.0] * 6):
+        with pytest.raises(DexError):
+            ArmIk(arm, stiffness=bad)

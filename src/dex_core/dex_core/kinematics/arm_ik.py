@@ -86,16 +86,18 @@ class ToolIk:
         rest_rad: (n,) posture to stay near where the tools leave a choice; None: the middle of the limits.
         engine: empty for the compiled kernel where there is one, or ``numpy``.
         options: see ArmIkOptions.
+        stiffness: (n,) how many times more than by default each joint keeps to the rest posture; None: 1.
     """
 
     def __init__(
         self, robot: RobotKinematics, links: Sequence[str], tools: Sequence[ArrayLike | None], rest_rad: ArrayLike | None, engine: str,
-        options: ArmIkOptions,
+        options: ArmIkOptions, stiffness: ArrayLike | None = None,
     ) -> None:
         if engine not in ENGINES:
             raise ConfigError(f"engine is {engine!r}; allowed: {list(ENGINES)}")
         self.robot, self.names = robot, robot.names
-        self._problem = make_problem(robot.tree, tool_places(robot.tree, links, tools), (robot.lower_rad, robot.upper_rad), rest_rad, options)
+        places = tool_places(robot.tree, links, tools)
+        self._problem = make_problem(robot.tree, places, (robot.lower_rad, robot.upper_rad), rest_rad, options, stiffness)
         self.rest_rad, self.options = self._problem.rest, options
         library = None if engine else kernel()
         self.compiled = library is not None
@@ -147,7 +149,7 @@ class ArmIk(ToolIk):
     Args:
         arm: its kinematics.
         tool: (4, 4) tool in the flange; None: the flange itself.
-        rest_rad, engine: as in ToolIk.
+        rest_rad, engine, stiffness: as in ToolIk.
         options: fields of ArmIkOptions by name.
 
     Raises:
@@ -155,9 +157,10 @@ class ArmIk(ToolIk):
     """
 
     def __init__(
-        self, arm: ArmKinematics, *, tool: ArrayLike | None = None, rest_rad: ArrayLike | None = None, engine: str = "", **options: Any,
+        self, arm: ArmKinematics, *, tool: ArrayLike | None = None, rest_rad: ArrayLike | None = None, engine: str = "",
+        stiffness: ArrayLike | None = None, **options: Any,
     ) -> None:
-        super().__init__(arm, (arm.flange,), (tool,), rest_rad, engine, ArmIkOptions(**options))
+        super().__init__(arm, (arm.flange,), (tool,), rest_rad, engine, ArmIkOptions(**options), stiffness)
         self.arm = arm
 
     def solve(self, pose_tool_in_base: ArrayLike, *, previous_rad: ArrayLike | None = None, start_rad: ArrayLike | None = None) -> ArmIkSolution:

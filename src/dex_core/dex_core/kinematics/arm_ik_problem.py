@@ -86,11 +86,13 @@ class Answer(NamedTuple):
 
 def make_problem(
     tree: KinematicTree, places: tuple[Place, ...], limits: tuple[Array, Array], rest_rad: ArrayLike | None, options: ArmIkOptions,
+    stiffness: ArrayLike | None = None,
 ) -> Problem:
-    """Checks sizes and the rest posture (default: middle of the limits) and lays out weights and seeds.
+    """Checks sizes and the rest posture (default: middle of the limits) and lays out weights, times ``stiffness``, and seeds.
 
     Raises:
-        ConfigError: too many joints or tools, or a rest posture outside the limits. ShapeError, NonFiniteError: a rest posture that is none.
+        ConfigError: too many joints or tools, a rest posture outside the limits, or a stiffness outside 0.001 to 1e6. ShapeError, NonFiniteError: a
+            rest posture or stiffness that is none.
     """
     _check(options)
     lower, upper = (np.array(side, dtype=float) for side in limits)
@@ -105,6 +107,11 @@ def make_problem(
             raise ConfigError(f"rest posture {name}: {value} rad; allowed {low} to {high}")
     span = np.minimum(upper - lower, 2.0 * np.pi)
     weight = np.clip((np.median(span) / span) ** 2, 0.25, 4.0)
+    if stiffness is not None:
+        times = checked(stiffness, (n,), "stiffness")
+        if not ((times >= 1e-3) & (times <= 1e6)).all():
+            raise ConfigError(f"stiffness {times}; allowed 0.001 to 1e6")
+        weight = weight * times
     return Problem(tree, places, lower, upper, rest, weight, _seeds(lower, upper, rest, options.seeds), options)
 
 
