@@ -25,6 +25,7 @@ setup(
         ],
         'dex.hands': [
             'inspire_modbus = dex_hands.inspire:InspireDriver',
+            'simulated = dex_hands.simulated:SimulatedDriver',
         ],
     },
 )

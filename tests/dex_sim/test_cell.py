@@ -13,9 +13,9 @@ from dex_core.errors import ConfigError, DeviceError, DexError
 from dex_sim.cell import SimCell
 
 
-def cell_on(host: int) -> CellConfig:
+def cell_on(host: int, **robots: str) -> CellConfig:
     """The cell with its devices on loopback addresses of this test."""
-    cell = load_cell("xarm_bimanual")
+    cell = load_cell("xarm_bimanual", **robots)
     simulated = {
         "left_arm": f"127.0.52.{host}:20052", "right_arm": f"127.0.52.{host + 1}:20052",
         "left_hand": f"127.0.52.{host}:20060", "right_hand": f"127.0.52.{host + 1}:20060",
@@ -52,6 +52,20 @@ def test_devices_move_the_world_and_a_reset_is_safe() -> None:
         assert epoch == sim.newest().epoch or wait_until(lambda: sim.newest().epoch == epoch) is None
         assert np.abs(sim.world.state("left_hand").position_rad - home).max() < 0.05
         assert sim.world.seed == 9 and not sim.judge().success
+
+
+def test_hands_without_device_simulator_are_served_beside_those_that_have_one() -> None:
+    cell = cell_on(70, left_hand="ability")
+    with SimCell(cell) as sim:
+        home = np.array(cell.interface("left_hand").home)
+        assert {name: type(hand).__name__ for name, hand in sim.hands.items()} == {"left_hand": "SimulatedHand", "right_hand": "InspireHand"}
+        sim.world.plant("left_hand").command(home + 0.2)
+        wait_until(lambda: np.abs(sim.world.state("left_hand").position_rad - home - 0.2).max() < 0.05)
+        sim.hands["left_hand"].inject_error(1)
+        sim.reset(3)
+        assert sim.hands["left_hand"]._error == 0 and np.abs(sim.world.state("left_hand").position_rad - home).max() < 0.05
+    with SimCell(cell):
+        pass  # every address is free again
 
 
 def test_starting_twice_or_on_a_taken_address_is_refused() -> None:

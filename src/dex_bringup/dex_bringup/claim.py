@@ -82,12 +82,13 @@ def claim_cell(cell: CellConfig, namespace: str) -> Claim:
 def listening_addresses(cell: CellConfig) -> list[str]:
     """host:port of every simulator of the cell that an ordinary user may bind."""
     addresses = [cell.sim.state_server]
-    for name, interface in cell.interfaces.items():
+    for name in cell.interfaces:
         address = cell.address_of(name)
-        if interface.address.transport == "xarm_tcp":
+        transport = cell.transport_of(name)
+        if transport == "xarm_tcp":
             host, _, control = address.partition(":")
             addresses += [f"{host}:{port}" for port in (*([control] if control else []), *XARM_REPORT_PORTS)]
-        elif interface.address.transport == "modbus_tcp":
+        elif transport in ("modbus_tcp", "simulated"):
             addresses.append(address)
     return addresses
 

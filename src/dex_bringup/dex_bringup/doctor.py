@@ -167,10 +167,13 @@ def _devices(cell: CellConfig) -> Iterator[Finding]:
         if not address:
             yield Finding(name, "note", "no real address in the cell file; simulated only")
             continue
-        if interface.address.transport == "modbus_rtu":
+        if interface.address.transport == "modbus_rtu" or address.startswith("/"):
             yield Finding(name, "ok" if Path(address).exists() else "missing", f"{address} {'is there' if Path(address).exists() else 'is not there'}")
             continue
         host, _, port = address.partition(":")
+        if port and not port.isdigit():
+            yield Finding(name, "missing", f"address {address!r} is no HOST, HOST:PORT or serial port")
+            continue
         try:
             socket.create_connection((host, int(port or 502)), CONNECT_TIMEOUT_S).close()
             yield Finding(name, "ok", f"{address} answers")

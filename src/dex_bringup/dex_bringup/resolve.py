@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dex_core.config import CellConfig, find_share, load_cell
+from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError
 
 from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses
@@ -90,6 +91,7 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
 
 
 def _require_real_hardware(cell: CellConfig) -> None:
+    check_real_drivers(cell)
     without = [name for name, interface in cell.interfaces.items() if not interface.address.real]
     if without:
         example = ",".join(f"{name}=ADDRESS" for name in without)

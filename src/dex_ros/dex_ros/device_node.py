@@ -45,7 +45,7 @@ class DeviceNode(DexNode):
 
     Args:
         kind: arm or hand; the interface must be one.
-        driver: makes the device from (interface, address); None: the entry point that the robot's file names.
+        driver: makes the device from (interface, address); None: the entry point that the cell names (``CellConfig.driver_of``).
     """
 
     executor_threads = 3
@@ -75,7 +75,7 @@ class DeviceNode(DexNode):
         interface = self.cell.interface(name)
         if interface.robot.kind != self._kind:
             raise ConfigError(f"node {self.get_name()} drives a {self._kind}; interface {name!r} is a {interface.robot.kind}")
-        driver = self._make_driver or load_driver(self._kind, interface.robot.driver)
+        driver = self._make_driver or load_driver(self._kind, self.cell.driver_of(name))
         device = Limited(driver(interface, self.cell.address_of(name)), interface.limits)
         device.connect()
         follower = CommandFollower(interface.names, self.cell.control.command_timeout_s)

@@ -13,11 +13,13 @@ from dex_core.errors import ConfigError, DexError
 from dex_sim.inspire_modbus import InspireBus
 from dex_sim.inspire_modbus_hand import InspireHand
 from dex_sim.judge import Judgement
+from dex_sim.simulated_hand import SimulatedHand
 from dex_sim.state_server import StateServer
 from dex_sim.world import World, WorldState
 from dex_sim.xarm_controller import XArmController
 from dex_sim.xarm_controller_loop import SocketLoop
 
+SERVED = ("xarm_tcp", "modbus_tcp", "simulated")
 BATCH_STEPS = 2
 CATCH_UP_S = 0.10
 """A backlog longer than this is dropped, so that an overloaded machine makes time slow instead of the load worse."""
@@ -50,7 +52,7 @@ class SimCell:
     Attributes:
         world: the physics.
         arms: interface -> its simulated controller, while running; for statistics and injected faults.
-        hands: interface -> its simulated hand, while running.
+        hands: interface -> its simulated hand, while running; Inspire hands at the wire, others by the simulated transport.
         failure: why the physics thread ended by itself; empty while all is well.
     """
 
@@ -62,7 +64,7 @@ class SimCell:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.arms: dict[str, XArmController] = {}
-        self.hands: dict[str, InspireHand] = {}
+        self.hands: dict[str, InspireHand | SimulatedHand] = {}
         self._closers: list[Callable[[], None]] = []
         self._resets: list[Callable[[], None]] = []
         self._steps = self._dropped = 0
@@ -153,16 +155,14 @@ class SimCell:
             raise
 
     def _start_devices(self) -> None:
-        arms = [name for name, i in self.cell.interfaces.items() if i.address.transport == "xarm_tcp"]
-        hands = [name for name, i in self.cell.interfaces.items() if i.address.transport == "modbus_tcp"]
-        other = set(self.cell.interfaces) - set(arms) - set(hands)
+        transports = {name: self.cell.transport_of(name) for name in self.cell.interfaces}
+        other = {name: transport for name, transport in sorted(transports.items()) if transport not in SERVED}
         if other:
-            transports = {name: self.cell.interface(name).address.transport for name in sorted(other)}
-            raise ConfigError(f"no device simulator for {transports}; there is: xarm_tcp, modbus_tcp")
-        if arms:
-            self._start_arms(arms)
-        if hands:
-            self._start_hands(hands)
+            raise ConfigError(f"no device simulator for {other}; there is: {', '.join(SERVED)}")
+        for transport, start in zip(SERVED, (self._start_arms, self._start_inspire, self._start_simulated)):
+            names = [name for name, spoken in transports.items() if spoken == transport]
+            if names:
+                start(names)
 
     def _start_arms(self, names: list[str]) -> None:
         loop = SocketLoop("xarm")
@@ -173,11 +173,20 @@ class SimCell:
             self._resets.append(device.controller.relocated)
             self.arms[name] = device
 
-    def _start_hands(self, names: list[str]) -> None:
+    def _start_inspire(self, names: list[str]) -> None:
         bus = InspireBus()
         self._closers.append(bus.close)
         for name in names:
             hand = InspireHand(self.cell.interface(name), self.world.plant(name))
             bus.serve_tcp(hand, self.cell.address_of(name))
+            self._resets.append(hand.reset)
+            self.hands[name] = hand
+
+    def _start_simulated(self, names: list[str]) -> None:
+        loop = SocketLoop("simulated-hands")
+        self._closers.append(loop.stop)
+        for name in names:
+            hand = SimulatedHand(self.cell.interface(name), self.world.plant(name), self.cell.address_of(name), loop)
+            self._closers.append(hand.close)
             self._resets.append(hand.reset)
             self.hands[name] = hand

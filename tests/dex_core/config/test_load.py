@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 from dex_core.config import find_share, load_cell, load_robot, load_task
 from dex_core.config.load import aliases_in, allowed_names, default_home, names_in
+from dex_core.config.robot import Wire
 from dex_core.errors import ConfigError
 
 
@@ -95,10 +97,51 @@ def test_a_side_alone_wins_over_both() -> None:
 def test_addresses_follow_the_robot() -> None:
     cell = load_cell("xarm_bimanual", left_hand="ability", addresses={"left_hand": "/dev/ttyUSB0"})
     address = cell.interface("left_hand").address
-    assert (address.transport, address.simulated, address.real, address.baud) == ("serial", "", "/dev/ttyUSB0", 460_800)
+    assert (address.transport, address.simulated, address.real, address.baud) == ("serial", "127.0.0.21:6001", "/dev/ttyUSB0", 460_800)
     back = load_cell("franka", hand="inspire").interface("right_hand").address
     assert (back.transport, back.simulated) == ("modbus_tcp", "127.0.0.22:6000")
     assert all(load_robot(name).wire.transport != "none" for name in HANDS + names_in("arms")), "every robot says how it is reached"
+
+
+def test_a_hand_without_device_simulator_is_simulated_by_a_stand_in_and_real_by_its_own_driver() -> None:
+    cells = [load_cell("xarm_bimanual", left_hand="ability", right_hand="inspire", addresses={"left_hand": "/dev/ttyUSB0"}, simulated=s) for s in (True, False)]
+    found = [(cell.driver_of("left_hand"), cell.transport_of("left_hand"), cell.address_of("left_hand")) for cell in cells]
+    assert found == [("simulated", "simulated", "127.0.0.21:6001"), ("ability_serial", "serial", "/dev/ttyUSB0")]
+    assert {(cell.driver_of("right_hand"), cell.transport_of("right_hand")) for cell in cells} == {("inspire_modbus", "modbus_tcp")}
+
+
+@pytest.mark.parametrize("hand", ["ability", "xhand", "dexh13", "leap"])
+def test_stand_ins_of_both_sides_never_meet(hand: str) -> None:
+    cell = load_cell("xarm_bimanual", hand=hand)
+    addresses = {cell.address_of(name) for name in cell.interfaces}
+    assert len(addresses) == 4 and {cell.transport_of(f"{side}_hand") for side in ("left", "right")} == {"simulated"}
+
+
+def test_an_exchanged_robot_is_simulated_on_the_host_of_the_one_before(tmp_path: Path) -> None:
+    cell = load_cell("xarm_bimanual")
+    hand = cell.interface("left_hand")
+    moved = dataclasses.replace(hand, address=dataclasses.replace(hand.address, simulated="127.0.7.7:6000"))
+    dataclasses.replace(cell, interfaces={**cell.interfaces, "left_hand": moved}).save(tmp_path / "cell.yaml")
+    assert load_cell(tmp_path / "cell.yaml", hand="leap").address_of("left_hand") == "127.0.7.7:6001"
+    assert load_cell(tmp_path / "cell.yaml", hand="leap").address_of("right_hand") == "127.0.0.22:6001"
+    load_cell(tmp_path / "cell.yaml", hand="leap").save(tmp_path / "leap.yaml")
+    assert load_cell(tmp_path / "leap.yaml", hand="inspire").address_of("left_hand") == "127.0.7.7:6000"
+
+
+@pytest.mark.parametrize(("wire", "words"), [
+    ({"simulated": {"left": "a:1"}, "stand_in": {"left": "a:2"}}, "'left' has a device simulator and a stand_in"), ({"stand_in": {"up": "a:1"}}, "'up'"),
+])
+def test_a_side_is_simulated_in_one_way(wire: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        Wire("serial", **wire)
+
+
+def test_the_simulated_driver_drives_nothing_real() -> None:
+    cell = load_cell("xarm_bimanual", left_hand="leap", simulated=False, addresses={"left_hand": "a:1"})
+    hand = cell.interface("left_hand")
+    wrong = dataclasses.replace(hand, robot=dataclasses.replace(hand.robot, driver="simulated"))
+    with pytest.raises(ConfigError, match=r"left_hand \(leap\) has the driver 'simulated', which drives no real hardware"):
+        dataclasses.replace(cell, interfaces={**cell.interfaces, "left_hand": wrong}).driver_of("left_hand")
 
 
 def test_overrides_reach_the_cell() -> None:

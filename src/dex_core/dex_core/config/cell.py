@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from dex_core.config.robot import TRANSPORTS, JointLimit, Pose, RobotConfig
+from dex_core.config.robot import SIMULATED, TRANSPORTS, JointLimit, Pose, RobotConfig
 from dex_core.config.strict import bounded, choice, to_plain
 from dex_core.errors import ConfigError
 
@@ -24,11 +24,13 @@ class DeviceAddress:
     Attributes:
         transport: what the wire speaks; ``none``: not known, the device can only be described, shown and simulated without wires.
         simulated: where its simulator listens; empty: there is none.
+        stand_in: that simulator speaks the ``simulated`` transport instead of this one.
         real: where the robot is; empty: must be given.
     """
 
     transport: str = choice(*TRANSPORTS)
     simulated: str = ""
+    stand_in: bool = False
     real: str = ""
     unit_id: int = bounded(0, 255, default=1)
     serial_number: str = ""
@@ -209,6 +211,24 @@ class CellConfig:
                 "simulated without wires, not started" if self.simulated else ""
             raise ConfigError(f"{name} has no {'simulated' if self.simulated else 'real'} address{more}; give one in the cell file")
         return chosen
+
+    def transport_of(self, name: str) -> str:
+        """What is spoken at :meth:`address_of`: the robot's own wire, or ``simulated`` where a stand-in is simulated."""
+        address = self.interface(name).address
+        return SIMULATED if self.simulated and address.stand_in else address.transport
+
+    def driver_of(self, name: str) -> str:
+        """Entry point of the driver that speaks it.
+
+        Raises:
+            ConfigError: a robot that is not simulated names the driver ``simulated``.
+        """
+        interface = self.interface(name)
+        if self.simulated:
+            return SIMULATED if interface.address.stand_in else interface.robot.driver
+        if interface.robot.driver == SIMULATED:
+            raise ConfigError(f"{name} ({interface.robot.name}) has the driver {SIMULATED!r}, which drives no real hardware")
+        return interface.robot.driver
 
     def save(self, path: Path) -> None:
         """Writes the resolved cell as YAML; ``load_cell`` reads it back."""

@@ -153,9 +153,9 @@ def _exchange_one(entries: dict[str, dict], name: str, wanted: str, where: str) 
     if (mounted.get("name") if isinstance(mounted, dict) else mounted) == found:
         return
     kept = ("side", "mounted_on", "rate_hz") if kind == "hand" else ("side", "mounted_on", "mount", "rate_hz")
-    entries[name] = {"robot": found, **{key: old[key] for key in kept if key in old}}
+    robot = load_robot(found)
+    entries[name] = {"robot": found, "address": _moved_address(robot, side, old.get("address")), **{key: old[key] for key in kept if key in old}}
     if kind == "arm":
-        robot = load_robot(found)
         if is_body(robot):
             raise ConfigError(f"{where}: {found} is a body with two arms and cannot be the {side} arm; take a cell made for it")
         hand = entries.get(f"{side}_hand")
@@ -181,7 +181,19 @@ def _complete(entries: dict[str, dict], where: str) -> None:
 
 
 def _address_of(robot: RobotConfig, side: str) -> dict[str, Any]:
-    return {"transport": robot.wire.transport, "baud": robot.wire.baud, "simulated": robot.wire.simulated.get(side, "")}
+    """The address of a robot whose cell gives none: at its device simulator, or at the stand-in while it has none."""
+    wire = robot.wire
+    simulated, stand_in = wire.simulated.get(side, ""), wire.stand_in.get(side, "")
+    return {"transport": wire.transport, "baud": wire.baud, "simulated": simulated or stand_in, "stand_in": bool(stand_in)}
+
+
+def _moved_address(robot: RobotConfig, side: str, before: Any) -> dict[str, Any]:
+    """The same, simulated on the host where the cell had the robot before it: a second cell on one machine keeps to its own hosts."""
+    address = _address_of(robot, side)
+    host = str(before.get("simulated", "")).partition(":")[0] if isinstance(before, dict) else ""
+    if host and address["simulated"]:
+        address["simulated"] = host + "".join(address["simulated"].partition(":")[1:])
+    return address
 
 
 def _mount_of(hand: RobotConfig, side: str, mounted_on: str, entries: dict[str, dict], where: str) -> Any:

@@ -14,6 +14,8 @@ TRANSPORTS = (
     "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "sharpa_ethernet", "ethercat",
     "can", "franka_fci", "unitree_dds", "none",
 )
+SIMULATED = "simulated"
+"""Driver and transport of a simulated hand whose own wire has no device simulator yet; never of a real one."""
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 
 
@@ -60,12 +62,21 @@ class Wire:
 
     Attributes:
         transport: what the wire speaks; ``none``: not known, it can only be described, shown and simulated without wires.
-        simulated: side -> where its device simulator listens; a side that is not named has none yet.
+        simulated: side -> where its device simulator, which speaks the same, listens; a side that is not named has none yet.
+        stand_in: side -> where the simulation serves its joints by the ``simulated`` transport until there is a device simulator.
     """
 
     transport: str = choice(*TRANSPORTS)
     baud: int = bounded(1200, 4_000_000, default=115200)
     simulated: dict[str, str] = field(default_factory=dict)
+    stand_in: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = (set(self.simulated) | set(self.stand_in)) - {"left", "right"}
+        both = sorted(set(self.simulated) & set(self.stand_in))
+        if unknown or both:
+            wrong = f"no side is called {sorted(unknown)[0]!r}" if unknown else f"side {both[0]!r} has a device simulator and a stand_in"
+            raise ConfigError(f"wire: {wrong}; allowed: left and right, each in simulated or in stand_in")
 
 
 @dataclass(frozen=True)
