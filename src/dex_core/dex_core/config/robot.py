@@ -146,6 +146,7 @@ class RobotConfig:
         palm: side -> palm frame: +X out of the palm (where the fingers curl to), +Z along the fingers, +Y to the thumb on a
             right hand and away from it on a left hand.
         metis_wrist: side -> wrist frame of METIS' unified action space.
+        grasp: side -> grasp frame: axes of the palm, origin where thumb and index meet when they hold a 50 mm wide thing on a table below.
         mounts: arm -> side -> pose of ``root_link`` in the arm's ``tip_link``.
         couplings: name of an alternative -> joint that follows -> how; replaces the URDF's mimic of those joints where chosen.
         by_side: side -> what is different there; see :meth:`for_side`.
@@ -169,6 +170,7 @@ class RobotConfig:
     tool_links: tuple[str, ...] = ()
     palm: dict[str, FixedFrame] | None = None
     metis_wrist: dict[str, FixedFrame] | None = None
+    grasp: dict[str, FixedFrame] | None = None
     mounts: dict[str, dict[str, Pose]] | None = None
     couplings: dict[str, dict[str, Coupling]] | None = None
     by_side: dict[str, SideConfig] | None = None
@@ -202,7 +204,7 @@ class RobotConfig:
         allowed = set(self.sides)
         if not allowed or not allowed <= {"left", "right"}:
             raise ConfigError(f"sides are {list(self.sides)}; allowed: left, right")
-        tables = {"palm": self.palm, "metis_wrist": self.metis_wrist, **{f"mounts.{arm}": m for arm, m in (self.mounts or {}).items()}}
+        tables = {"palm": self.palm, "metis_wrist": self.metis_wrist, "grasp": self.grasp, **{f"mounts.{arm}": m for arm, m in (self.mounts or {}).items()}}
         for label, table in tables.items():
             if table is not None and set(table) != allowed:
                 raise ConfigError(f"{label} must name exactly the sides {sorted(allowed)}, got {sorted(table)}")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dex_core.config import load_robot
-from dex_core.contracts import hand_checks, hand_twins
+from dex_core.contracts import hand_checks, hand_grasp, hand_twins
 from dex_core.contracts.hand_case import FAILED, PASSED, REPORTED, SKIPPED, HandCase, Outcome
 from dex_core.errors import DexError
 
@@ -35,6 +35,7 @@ CHECKS: dict[str, Callable[[HandCase], Outcome]] = {
     "fingers consistent": hand_checks.fingers_consistent,
     "fingers side by side": hand_checks.fingers_side_by_side,
     "equals reference": hand_twins.equals_reference,
+    "grasp frame": hand_grasp.grasp_frame_as_computed,
     "IK round trip": hand_checks.ik_round_trip,
     "mirror symmetry": hand_twins.mirror_symmetry,
     "fist collisions": hand_checks.fist_collisions,
@@ -85,6 +86,9 @@ class HandContract:
 
     def test_equals_reference(self, case: HandCase) -> None:
         self._run("equals reference", case)
+
+    def test_grasp_frame(self, case: HandCase) -> None:
+        self._run("grasp frame", case)
 
     def test_ik_round_trip(self, case: HandCase) -> None:
         self._run("IK round trip", case)
