@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from dex_core.errors import JointNameError, NonFiniteError, ShapeError
 
 SPACES = ("joint_position", "latent", "wrist_pose", "fingertip_position", "token", "point_pair")
+POSE_COLUMNS = ("x", "y", "z", "r00", "r10", "r20", "r01", "r11", "r21")
+"""Columns of a ``wrist_pose`` slice: position [m], then the first and the second column of the rotation matrix; ``r10`` is row 1, column 0."""
 Array = NDArray[np.float64]
 
 
@@ -84,7 +86,7 @@ class ActionSlice:
         interface: what it moves, e.g. ``left_arm``.
         space: one of ``SPACES``.
         data: (T, cols).
-        names: column names (joint names for ``joint_position``).
+        names: column names (joint names for ``joint_position``, ``POSE_COLUMNS`` for ``wrist_pose``).
         frame_id: frame of Cartesian spaces.
         space_hash: sha256 of the decoder graph a latent was made for.
         residual_m: (T,) or empty: what decoding could not reach [m].

@@ -31,7 +31,7 @@ def fixture_cell(cell: CellConfig, folder: Path, ramp_rad: float = 0.1) -> CellC
     hands = [i for i in cell.interfaces.values() if i.robot.kind == "hand"]
     anchors = {f"{i.side}_{i.robot.name}/{graph}": space.graph_sha256(f"{i.side}_{i.robot.name}/{graph}") for i in hands for graph in ("encoder", "decoder")}
     dofs = sum(len(i.names) for i in cell.interfaces.values() if i.robot.kind == "arm")
-    write_policy_fixture(folder / "policy", cell, "space", anchors, ramp_rad=np.outer(np.linspace(0.0, ramp_rad, 64), np.ones(dofs)))
+    write_policy_fixture(folder / "policy", cell, "space", anchors, ramp=np.outer(np.linspace(0.0, ramp_rad, 64), np.ones(dofs)))
     policy = dataclasses.replace(cell.policy, bundle=str(folder / "policy"), latent_bundle=str(folder / "space"))
     return dataclasses.replace(cell, policy=policy)
 

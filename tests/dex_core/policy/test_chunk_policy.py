@@ -144,7 +144,7 @@ def _with_ramp(tmp_path: Path, size_rad: float) -> CellConfig:
     base = load_cell("xarm_bimanual")
     ramp = np.zeros((64, 14))
     ramp[-1, 0] = size_rad
-    latent, policy = write_fixture_pair(tmp_path, base, ramp_rad=ramp)
+    latent, policy = write_fixture_pair(tmp_path, base, ramp=ramp)
     return replace(base, policy=replace(base.policy, bundle=str(policy), latent_bundle=str(latent), provider="cpu"))
 
 

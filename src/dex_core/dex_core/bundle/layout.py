@@ -6,6 +6,9 @@ from __future__ import annotations
 from dex_core import text
 from dex_core.bundle.manifest import Graph, Manifest, Slice, Tensor
 from dex_core.errors import BundleError
+from dex_core.types import POSE_COLUMNS
+
+POSE_FRAME = "world"
 
 
 def _fail(message: str) -> BundleError:
@@ -62,16 +65,31 @@ def _check_width(where: str, s: Slice) -> None:
         )
     if s.space == "latent" and not s.anchor:
         raise _fail(f"{where}: a latent slice names the graph that decodes it in 'anchor'")
+    if s.space == "wrist_pose":
+        _check_pose(where, s)
+
+
+def _check_pose(where: str, s: Slice) -> None:
+    if not s.interface.endswith("_arm"):
+        raise _fail(f"{where}: a wrist pose moves an arm; allowed: left_arm, right_arm")
+    if s.frame != POSE_FRAME:
+        raise _fail(f"{where}: wrist pose in frame {s.frame!r}; allowed: {POSE_FRAME!r}")
+    if s.names and s.names != POSE_COLUMNS:
+        raise _fail(f"{where}: columns {list(s.names)} of a wrist pose; allowed: {list(POSE_COLUMNS)}, or none named")
 
 
 def _check_latent_graphs(manifest: Manifest) -> None:
-    dim = manifest.spaces.latent.dim  # type: ignore[union-attr]
+    spec = manifest.spaces.latent
+    assert spec is not None  # the kind's manifest check
+    dim, axes = spec.dim, [] if spec.unit == "frame" else [spec.frames]
     for name, graph in manifest.graphs.items():
         joint_side, latent_side = (graph.inputs, graph.outputs) if name.endswith("/encoder") else (graph.outputs, graph.inputs)
         if len(joint_side) != 1 or len(latent_side) != 1:
             raise _fail(f"graph {name!r}: expected one joint tensor and one latent tensor")
-        if joint_side[0].space != "joint_position" or not joint_side[0].names or len(joint_side[0].shape) != 2:
-            raise _fail(f"graph {name!r}: {joint_side[0].name!r} must be a named (B, joints) joint_position tensor")
+        joints = joint_side[0]
+        if joints.space != "joint_position" or not joints.names or list(joints.shape[1:-1]) != axes:
+            wanted = ", ".join(["B", *map(str, axes), "joints"])
+            raise _fail(f"graph {name!r}: {joints.name!r} must be a named ({wanted}) joint_position tensor (unit {spec.unit}), got {list(joints.shape)}")
         if latent_side[0].space != "latent" or len(latent_side[0].shape) != 2 or latent_side[0].shape[1] != dim:
             raise _fail(f"graph {name!r}: {latent_side[0].name!r} must be a (B, {dim}) latent tensor, got {list(latent_side[0].shape)}")
 
@@ -86,13 +104,13 @@ def _check_policy_graph(manifest: Manifest, graph: Graph) -> None:
     for tensor in graph.inputs:
         if tensor.name in (image.input, words.input):
             continue
-        joints = bool(tensor.slices) and len(tensor.shape) == 2 and all(s.space == "joint_position" for s in tensor.slices)
+        measured = bool(tensor.slices) and len(tensor.shape) == 2 and all(s.space in ("joint_position", "wrist_pose") for s in tensor.slices)
         latents = (
             tensor.space == "latent" and len(tensor.shape) == 4 and tensor.shape[1] == len(tensor.interfaces) and tensor.shape[2] == timing.chunk
         )
-        if not (joints or latents) or tensor.dtype != "float32":
+        if not (measured or latents) or tensor.dtype != "float32":
             raise _fail(
-                f"graph 'policy': input {tensor.name!r} is neither measured joints (B, n) with slices "
+                f"graph 'policy': input {tensor.name!r} is neither measured joints or wrist poses (B, n) with slices "
                 f"nor previous latents (B, interfaces, {timing.chunk}, dim)"
             )
     if len(graph.outputs) != 1 or not graph.outputs[0].slices:

@@ -13,7 +13,7 @@ import yaml
 from dex_core.config.robot import JointLimit
 from dex_core.config.strict import MAX_BYTES, bounded, build, choice, read_yaml
 from dex_core.errors import BundleError, ConfigError
-from dex_core.types import SPACES
+from dex_core.types import POSE_COLUMNS, SPACES
 
 SCHEMA = 1
 KINDS = ("latent_space", "chunk_policy")
@@ -96,8 +96,10 @@ class Slice:
     Attributes:
         interface: what they belong to, e.g. ``left_arm``.
         space: action space.
-        names: joint names WITHOUT the side's prefix (joint_position), in column order.
-        anchor: graph of the required latent space that decodes them, e.g. ``left_inspire/decoder`` (latent).
+        names: joint names WITHOUT the side's prefix (joint_position), in column order; POSE_COLUMNS or nothing (wrist_pose).
+        frame: what Cartesian numbers are in; ``world`` (wrist_pose).
+        anchor: graph of the required latent space that decodes them, e.g. ``left_inspire/decoder`` (latent); of a policy that knows no hand, of
+            any hand it was trained on: another one of the same space may be mounted.
         fingers: semantic fingers, three columns each (fingertip_position).
     """
 
@@ -121,8 +123,12 @@ class Slice:
         return self.interface.split("_", 1)[0]
 
     @property
-    def prefixed_names(self) -> tuple[str, ...]:
-        """Joint names with the side's prefix."""
+    def column_names(self) -> tuple[str, ...]:
+        """Names of the columns as chunks carry them: joints with the side's prefix, parts of a pose, axes of fingertips; latents have none."""
+        if self.space == "wrist_pose":
+            return POSE_COLUMNS
+        if self.space == "fingertip_position":
+            return tuple(f"{finger}_{axis}" for finger in self.fingers for axis in "xyz")
         return tuple(f"{self.side}_{n}" for n in self.names)
 
 
@@ -196,10 +202,23 @@ class Graph:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """``residual_q99``: 99 % quantile of ||E(D(z)) - z|| over latents of training poses."""
+    """What a latent is.
+
+    Attributes:
+        dim: numbers of a latent.
+        residual_q99: 99 % quantile of ||E(D(z)) - z|| over latents of training poses.
+        unit: ``frame``: a latent is one posture; ``chunk``: a latent is ``frames`` postures, dt of the chunk apart.
+        frames: postures of a latent.
+    """
 
     dim: int = bounded(1, 4096)
     residual_q99: float = bounded(0.0, 1e6)
+    unit: str = choice("frame", "chunk", default="frame")
+    frames: int = bounded(1, 4096, default=1)
+
+    def __post_init__(self) -> None:
+        if (self.unit == "frame") != (self.frames == 1):
+            raise ConfigError(f"unit {self.unit!r} with frames {self.frames}: a frame is one posture, a chunk at least 2")
 
 
 @dataclass(frozen=True)

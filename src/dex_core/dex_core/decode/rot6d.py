@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dex_core.errors import DexError, NonFiniteError, ShapeError
-from dex_core.types import Array
+from dex_core.types import POSE_COLUMNS, Array
 
-POSE_COLUMNS = ("x", "y", "z", "r00", "r10", "r20", "r01", "r11", "r21")
-"""Position [m], then the first and the second column of the rotation matrix: ``r10`` is its row 1, column 0."""
+__all__ = [
+    "POSE_COLUMNS", "pose_columns", "poses_from_columns", "rot6d_columns", "rot6d_rows", "rotation_from_columns", "rotation_from_rows",
+    "tool_pose_columns", "tool_poses_from_columns",
+]
+
 LEAST_LENGTH = 0.3
 """A first direction shorter than this says nothing; of a second one, what is at right angles to the first must not be shorter than ``LEAST_SINE``."""
 LEAST_SINE = 0.2
@@ -51,7 +54,7 @@ def rotation_from_columns(six: ArrayLike) -> Array:
     across = b - np.sum(x * b, axis=-1, keepdims=True) * x
     rest = np.linalg.norm(across, axis=-1, keepdims=True)
     least = np.maximum(LEAST_LENGTH * LEAST_SINE, LEAST_SINE * np.linalg.norm(b, axis=-1))
-    _refuse(rest[..., 0] < least, rest[..., 0], "second column has only {:.3f} at right angles to the first; the two are nearly parallel or it is too short")
+    _refuse(rest[..., 0] < least, rest[..., 0], "second column is {:.3f} long at right angles to the first: nearly parallel to it, or too short")
     y = across / rest
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 

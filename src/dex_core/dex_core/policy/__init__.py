@@ -4,6 +4,7 @@
 from dex_core.policy.base import Observation, Policy, PolicySpec, Prediction
 from dex_core.policy.chunk_policy import ChunkPolicy
 from dex_core.policy.instruction import InstructionRefused, check_instruction
+from dex_core.policy.measured import MeasuredPoses
 from dex_core.policy.observation import FrozenPictureGuard, ObservationRefused, StateHistory, check_observation
 from dex_core.policy.runtime import load_policy
 
@@ -11,6 +12,7 @@ __all__ = [
     "ChunkPolicy",
     "FrozenPictureGuard",
     "InstructionRefused",
+    "MeasuredPoses",
     "Observation",
     "ObservationRefused",
     "Policy",

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dex_core.types import ActionChunk, JointState
+from dex_core.decode.mounted import MountedHand
+from dex_core.types import ActionChunk, Array, JointState
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,16 @@ class Observation:
         image: (H, W, 3) uint8 RGB as the camera publishes it.
         joints: interface -> measured joints, each the one nearest to the stamp.
         instruction: what the user asked for.
+        poses: arm -> (4, 4) measured pose in ``world`` of the grasp frame of the hand it carries, at the same time as its joints.
+        mounted: side -> the hand it carries; a policy that knows no hand is told so.
     """
 
     stamp_ns: int
     image: NDArray[np.uint8]
     joints: Mapping[str, JointState]
     instruction: str
+    poses: Mapping[str, Array] = field(default_factory=dict)
+    mounted: Mapping[str, MountedHand] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,12 @@ class PolicySpec:
     Attributes:
         name, bundle_hash, provider: which model, and what runs it.
         image_hw: (height, width) of the pictures it expects [px].
-        joint_interfaces: interfaces whose measured joints it needs.
+        joint_interfaces: interfaces whose measured joints it, or the poses below, need.
         action_interfaces: interfaces it moves.
         chunk: steps of a chunk. dt_s: time between them [s]. first_action_offset: steps from the stamp to action 0.
         instructions: sentences it was trained on.
+        pose_interfaces: arms whose measured grasp-frame poses it needs.
+        mounted_sides: sides of which it must be told the mounted hand; none: it was made for the hands of its bundle.
     """
 
     name: str
@@ -53,6 +60,8 @@ class PolicySpec:
     dt_s: float
     first_action_offset: float
     instructions: tuple[str, ...]
+    pose_interfaces: tuple[str, ...] = ()
+    mounted_sides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,22 +4,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.bundle.load import Bundle
 from dex_core.bundle.manifest import Slice, Tensor
-from dex_core.decode.latent import LatentDecoder
+from dex_core.decode.mounted import MountedHand
+from dex_core.decode.rot6d import pose_columns
 from dex_core.errors import BundleError, NonFiniteError
 from dex_core.images import to_policy_input
 from dex_core.policy.base import Observation, PolicySpec, Prediction
+from dex_core.policy.hands import HandLatents
 from dex_core.policy.instruction import check_instruction
 from dex_core.policy.observation import ObservationRefused, check_picture, joints_in_order
 from dex_core.policy.ranges import RangeCheck
 from dex_core.text import tokenize
-from dex_core.types import ActionChunk, ActionSlice
+from dex_core.types import ActionChunk, ActionSlice, frozen_array
 
 Arrays = dict[str, NDArray]
 
@@ -30,17 +32,20 @@ class ChunkPolicy:
     The hand latents of the chunk before are an input; before the first chunk of a goal they are the encoded measured
     joints, repeated. ``reset`` forgets them.
 
+    A policy with wrist poses knows no hand: each observation tells which are mounted. Another hand than before has its own latents encoded
+    anew, by its own encoder; the network, the goal and the sequence go on.
+
     Args:
         bundle: kind ``chunk_policy``, with its latent space resolved.
-        hands: interface -> embodiment in the latent space, e.g. ``left_hand`` -> ``left_inspire``; by default the
-            embodiment each slice is anchored in.
+        hands: interface -> embodiment in the latent space, e.g. ``left_hand`` -> ``left_inspire``, for a policy without wrist poses; by
+            default the embodiment each slice is anchored in.
         wall_clock_ns: wall-clock time [ns], for the chunk's timing.
 
     Attributes:
         spec: what it needs and gives.
     """
 
-    def __init__(self, bundle: Bundle, hands: dict[str, str] | None = None, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, bundle: Bundle, hands: Mapping[str, str] | None = None, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
         manifest = bundle.manifest
         if manifest.kind != "chunk_policy":
             raise BundleError(f"bundle {manifest.name!r} is of kind {manifest.kind!r}; a chunk_policy is needed", code="manifest_invalid")
@@ -50,58 +55,57 @@ class ChunkPolicy:
         self._wall_clock_ns = wall_clock_ns
         graph = manifest.graphs["policy"]
         rest = [t for t in graph.inputs if t.name not in (self._image.input, self._words.input)]
-        self._joint_inputs = [t for t in rest if t.slices]
+        self._measured_inputs = [t for t in rest if t.slices]
         self._latent_inputs = [t for t in rest if t.interfaces]
         self._output: Tensor = graph.outputs[0]
-        self._ranges = [
-            RangeCheck(bundle.stats[f"{self._output.name}/{s.interface}"], f"{self._output.name}/{s.interface}") for s in self._output.slices
-        ]
+        self._ranges = [_range_check(bundle, self._output, s) for s in self._output.slices]
+        shown = [(t, s) for t in self._measured_inputs for s in t.slices if s.space == "wrist_pose"]
+        self._shown_ranges = [(t.name, s.at, _range_check(bundle, t, s)) for t, s in shown]
         self._space_hash = {s.interface: bundle.space.graph_sha256(s.anchor) for s in self._output.slices if s.space == "latent" and bundle.space}
         self._limits = {e.name: e for e in bundle.embodiments.values()}
-        anchored = {s.interface: s.anchor.rsplit("/", 1)[0] for s in self._output.slices if s.space == "latent"}
-        self._encoders = {i: LatentDecoder(bundle.space, (hands or {}).get(i, e)) for i, e in anchored.items() if bundle.space}
-        self._previous: Arrays = {}
-        joints = {s.interface for t in self._joint_inputs for s in t.slices} | {i for t in self._latent_inputs for i in t.interfaces}
-        self.spec = PolicySpec(
-            manifest.name,
-            bundle.hash,
-            bundle.provider,
-            (self._image.source_height, self._image.source_width),
-            tuple(sorted(joints)),
-            tuple(s.interface for s in self._output.slices),
-            self._timing.chunk,
-            self._timing.dt,
-            self._timing.first_action_offset,
-            self._words.trained,
-        )
+        self._knows_no_hand = any(s.space == "wrist_pose" for t in (*graph.inputs, self._output) for s in t.slices)
+        self._hands = _hand_latents(bundle, self._output, None if self._knows_no_hand else hands or {}, self._timing.chunk)
+        self.spec = self._make_spec(bundle)
+
+    @property
+    def hand_changes(self) -> int:
+        """How often another hand than before was found mounted."""
+        return self._hands.changes if self._hands else 0
 
     def reset(self) -> None:
         """Forgets the previous latents."""
-        self._previous = {}
+        if self._hands:
+            self._hands.reset()
 
     def check_instruction(self, instruction: str) -> str:
         """The trained sentence nearest to it. Raises DexError ``instruction_invalid`` or ``instruction_unknown``."""
         return check_instruction(instruction, self._words.trained, self._words.min_similarity)
 
+    def check_mounted(self, hand: MountedHand) -> None:
+        """Raises ObservationRefused ``space_mismatch`` where the policy's latent space cannot move this hand."""
+        if self._hands:
+            self._hands.check(hand)
+
     def infer(self, observation: Observation, goal_id: str = "", sequence: int = 0) -> Prediction:
         """The next chunk.
 
         Raises:
-            ObservationRefused: picture, joint names or joint limits.
+            ObservationRefused: mounted hand, picture, joint names or joint limits.
             NonFiniteError: the network gave a number that is not finite.
             LimitError: ``output_range``, the output is far outside what the network was trained to give.
         """
-        previous = {
-            i: self._previous[i] if i in self._previous else self._encode_measured(observation, i) for t in self._latent_inputs for i in t.interfaces
-        }
+        if self._hands:
+            self._hands.follow(observation.mounted)
+        previous = {i: self._hands.previous(i, observation) for t in self._latent_inputs for i in t.interfaces} if self._hands else {}
         inputs = self.inputs(observation, previous)
+        odd = tuple(text for name, at, check in self._shown_ranges if (text := check.flag(inputs[name][:, at[0] : at[1]].astype(np.float64))))
         started_ns, start = self._wall_clock_ns(), time.perf_counter_ns()
         values = self._session.run(inputs)[self._output.name][0].astype(np.float64)  # (chunk, columns)
         inference_ms = (time.perf_counter_ns() - start) * 1e-6
         inferred_ns = self._wall_clock_ns()
         if not np.isfinite(values).all():
             raise NonFiniteError(f"policy {self.spec.name!r} gave {np.count_nonzero(~np.isfinite(values))} numbers that are not finite")
-        flags = tuple(f for s, r in zip(self._output.slices, self._ranges, strict=False) if (f := r.check(values[:, s.at[0] : s.at[1]])))
+        flags = tuple(f for s, r in zip(self._output.slices, self._ranges, strict=True) if (f := r.check(values[:, s.at[0] : s.at[1]])))
         slices = tuple(self._slice(s, values[:, s.at[0] : s.at[1]]) for s in self._output.slices)
         chunk = ActionChunk(
             stamp_ns=observation.stamp_ns,
@@ -113,8 +117,9 @@ class ChunkPolicy:
             bundle_hash=self.spec.bundle_hash,
             timing_ns={"observed": observation.stamp_ns, "inference_started": started_ns, "inferred": inferred_ns},
         )
-        self._previous = {s.interface: part.data for s, part in zip(self._output.slices, slices, strict=False) if s.space == "latent"}
-        return Prediction(chunk, inference_ms, flags)
+        if self._hands:
+            self._hands.keep(slices)
+        return Prediction(chunk, inference_ms, odd + flags)
 
     def inputs(self, observation: Observation, previous: Arrays) -> Arrays:
         """The network's inputs, batch 1.
@@ -128,32 +133,60 @@ class ChunkPolicy:
             self._image.input: np.ascontiguousarray(to_policy_input(observation.image, (self._image.width, self._image.height)))[None],
             self._words.input: tokenize(observation.instruction),
         }
-        for tensor in self._joint_inputs:
-            parts = [self._measured(observation, s) for s in tensor.slices]
+        for tensor in self._measured_inputs:
+            parts = [_pose(observation, s) if s.space == "wrist_pose" else self._joints(observation, s) for s in tensor.slices]
             out[tensor.name] = np.concatenate(parts).astype(np.float32)[None]  # (1, n)
         for tensor in self._latent_inputs:
             out[tensor.name] = np.stack([previous[i] for i in tensor.interfaces]).astype(np.float32)[None]  # (1, hands, chunk, dim)
         return out
 
-    def _measured(self, observation: Observation, s: Slice) -> NDArray[np.float64]:
+    def _make_spec(self, bundle: Bundle) -> PolicySpec:
+        measured = {s.interface: s.space for t in self._measured_inputs for s in t.slices}
+        poses = sorted(i for i, space in measured.items() if space == "wrist_pose")
+        told = sorted({s.side for s in self._output.slices}) if self._knows_no_hand else []
+        return PolicySpec(
+            bundle.manifest.name,
+            bundle.hash,
+            bundle.provider,
+            (self._image.source_height, self._image.source_width),
+            tuple(sorted({*measured, *(i for t in self._latent_inputs for i in t.interfaces)})),
+            tuple(s.interface for s in self._output.slices),
+            self._timing.chunk,
+            self._timing.dt,
+            self._timing.first_action_offset,
+            self._words.trained,
+            tuple(poses),
+            tuple(told),
+        )
+
+    def _joints(self, observation: Observation, s: Slice) -> NDArray[np.float64]:
         state = observation.joints.get(s.interface)
         if state is None:
             raise ObservationRefused(f"no joint state of {s.interface}", code="state_stale")
         e = next(e for e in self._limits.values() if e.side == s.side and set(e.joints) == set(s.names))
         order = [e.joints.index(n) for n in s.names]
-        return joints_in_order(state, s.prefixed_names, np.array(e.lower_rad)[order], np.array(e.upper_rad)[order], s.interface)
-
-    def _encode_measured(self, observation: Observation, interface: str) -> NDArray[np.float64]:
-        encoder = self._encoders[interface]
-        state = observation.joints.get(interface)
-        if state is None:
-            raise ObservationRefused(f"no joint state of {interface}", code="state_stale")
-        names = tuple(f"{interface.split('_', 1)[0]}_{j}" for j in encoder.joints)
-        q = joints_in_order(state, names, encoder.lower_rad, encoder.upper_rad, interface)
-        return np.repeat(encoder.encode(q[None]), self._timing.chunk, axis=0)
+        return joints_in_order(state, s.column_names, np.array(e.lower_rad)[order], np.array(e.upper_rad)[order], s.interface)
 
     def _slice(self, s: Slice, values: NDArray[np.float64]) -> ActionSlice:
-        names = s.prefixed_names
-        if s.space == "fingertip_position":
-            names = tuple(f"{finger}_{axis}" for finger in s.fingers for axis in "xyz")
-        return ActionSlice(s.interface, s.space, values, names, s.frame, self._space_hash.get(s.interface, ""))
+        return ActionSlice(s.interface, s.space, values, s.column_names, s.frame, self._space_hash.get(s.interface, ""))
+
+
+def _pose(observation: Observation, s: Slice) -> NDArray[np.float64]:
+    pose = observation.poses.get(s.interface)
+    if pose is None:
+        raise ObservationRefused(f"no measured pose of the hand on {s.interface}", code="state_stale")
+    return pose_columns(frozen_array(pose, (4, 4), f"measured pose of {s.interface}"))
+
+
+def _range_check(bundle: Bundle, tensor: Tensor, s: Slice) -> RangeCheck:
+    key = f"{tensor.name}/{s.interface}"
+    return RangeCheck(bundle.stats[key], key, s.space)
+
+
+def _hand_latents(bundle: Bundle, output: Tensor, hands: Mapping[str, str] | None, steps: int) -> HandLatents | None:
+    """What is kept of the hands, or None for a policy without latents; ``hands`` None: nothing is assumed of them."""
+    anchored = {s.interface: s.anchor.rsplit("/", 1)[0] for s in output.slices if s.space == "latent"}
+    if not anchored or bundle.space is None:
+        return None
+    assumed = {} if hands is None else {i: hands.get(i, e) for i, e in anchored.items()}
+    return HandLatents(bundle.space, tuple(anchored), steps, assumed)
