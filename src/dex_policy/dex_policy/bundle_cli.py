@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: T201 - a command-line tool
-"""``dex bundle verify | info``: what a model bundle is, and whether every check of the loader passes."""
+"""``dex bundle verify | info | import``: what a model bundle is, whether every check of the loader passes, and bundles of other people's weights."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from dex_core.config.strict import to_plain
 from dex_core.errors import BundleError, DexError
 
 _MARKS = {True: "✓", False: "✗", None: "·"}
+FORMATS = {"dexlatent": "XL-VLA's released latent space, checkpoint_epoch_1000.pt"}
+"""What can be imported; the reader of each is handed in, as it needs torch."""
+Importers = Mapping[str, Callable[[Sequence[str]], int]]
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dex bundle", description="Look into a model bundle (a folder under models/, or any path) and check it.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{verify,info}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{verify,info,import}")
     verify = verbs.add_parser(
         "verify",
         help="run every check of the loader",
@@ -38,13 +42,23 @@ def parser() -> argparse.ArgumentParser:
     info.add_argument("bundle", help="name under models/ or path")
     for verb in (verify, info):
         verb.add_argument("--json", action="store_true", help="print one JSON object")
+    words = "; ".join(f"{name}: {text}" for name, text in FORMATS.items())
+    text = f"Formats: {words}. Reads weights, runs no code."
+    foreign = verbs.add_parser("import", help="make a bundle of weights from elsewhere", description=text)
+    foreign.add_argument("format", choices=tuple(FORMATS), help="what the file is")
+    foreign.add_argument("options", nargs=argparse.REMAINDER, help="FILE and options; 'dex bundle import dexlatent --help' shows them")
     return top
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command. Returns 0 when all is well, 1 when a bundle is refused, 2 when there is none."""
+def main(argv: list[str] | None = None, importers: Importers | None = None) -> int:
+    """Runs the command. Returns 0 when all is well, 1 when a bundle is refused, 2 when there is none or what it needs is not installed.
+
+    ``importers``: format -> what reads it, given its command line; a caller that has none says what to install.
+    """
     args = parser().parse_args(argv)
     try:
+        if args.verb == "import":
+            return _import(args, importers or {})
         return _verify(args) if args.verb == "verify" else _info(args)
     except BundleError as error:
         print(f"dex bundle: [{error.code}] {error}", file=sys.stderr)
@@ -52,6 +66,18 @@ def main(argv: list[str] | None = None) -> int:
     except DexError as error:
         print(f"dex bundle: {error}", file=sys.stderr)
         return 2
+
+
+def _import(args: argparse.Namespace, importers: Importers) -> int:
+    reader = importers.get(args.format)
+    try:
+        if reader is not None:
+            return reader(args.options)
+    except ModuleNotFoundError as error:
+        if error.name not in ("dex_learn", "torch", "onnx"):
+            raise
+    print(f"dex bundle: importing {args.format} needs torch, which is not here:  .venv/bin/pip install -r requirements-learn.txt", file=sys.stderr)
+    return 2
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ BENCHES = {
     "ik-cold-start": "import, build and first answer of the hand IK: time and memory",
     "arm-ik": "tool pose to joints, beside other libraries: time, share solved, jumps",
     "collision": "smallest distance of a whole cell with its gradient, and of a chunk",
+    "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
     "eval": "speed of dex eval against real time",
 }

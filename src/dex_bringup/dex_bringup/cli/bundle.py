@@ -10,7 +10,8 @@ EXAMPLES = """examples:
   dex bundle verify                          every bundle in models/, every check, in order, on this cell
   dex bundle verify ./mine --cell none       a bundle alone
   dex bundle verify push_cans --json
-  dex bundle info push_cans                  what its manifest says"""
+  dex bundle info push_cans                  what its manifest says
+  dex bundle import dexlatent checkpoint_epoch_1000.pt --out models/dexlatent"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -22,4 +23,10 @@ def main(argv: Sequence[str]) -> int:
         top = parser()
         top.epilog, top.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
         top.parse_args(list(argv) or ["--help"])
-    return int(bundle(list(argv)))
+    return int(bundle(list(argv), {"dexlatent": _dexlatent}))
+
+
+def _dexlatent(argv: Sequence[str]) -> int:
+    from dex_learn.dexlatent import main as dexlatent
+
+    return int(dexlatent(argv))
