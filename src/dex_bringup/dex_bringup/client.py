@@ -14,7 +14,7 @@ import rclpy
 from dex_core.errors import DeadlineError, DexError
 from dex_msgs.action import RunTask
 from dex_msgs.msg import Heartbeat, SafetyState
-from dex_msgs.srv import ResetCell
+from dex_msgs.srv import ResetCell, SwapHand
 from dex_ros import names, qos
 from dex_ros.polling import PolledSubscription
 from rclpy.action import ActionClient
@@ -26,6 +26,7 @@ from std_srvs.srv import Trigger
 OUTCOMES = {value: name for name, value in vars(RunTask.Result).items() if name.isupper() and isinstance(value, int)} or {
     1: "SUCCEEDED", 2: "DEADLINE", 3: "CANCELLED", 4: "ABORTED", 5: "REFUSED",
 }
+FIND_S = 4.0
 QUIET_S = 0.3  # until the devices' last word of the goal before is said, and until everybody measured the new scene
 
 
@@ -126,9 +127,9 @@ class CellClient:
         """Leaves a latched stop or fault; nothing moves until a new goal."""
         return self.trigger(names.GATE_RESET, timeout_s)
 
-    def reset_scene(self, seed: int, timeout_s: float = 20.0) -> int:
-        """Puts the simulated cell back with objects placed by ``seed``; returns the scene's epoch."""
-        response = self.call(ResetCell, names.SIM_RESET, ResetCell.Request(seed=seed), timeout_s)
+    def reset_scene(self, seed: int, timeout_s: float = 20.0, *, task: str = "") -> int:
+        """Puts the simulated cell back with the objects of ``task`` (the cell's own when empty) placed by ``seed``; returns the scene's epoch."""
+        response = self.call(ResetCell, names.SIM_RESET, ResetCell.Request(seed=seed, task=task), timeout_s)
         if not response.success:
             raise DexError(f"{names.SIM_RESET} refused seed {seed}: {response.message}", code="refused")
         return int(response.epoch)
@@ -173,6 +174,30 @@ class CellClient:
         end = time.monotonic() + seconds
         self.spin_until(lambda: time.monotonic() >= end, "the clock", seconds + 1.0)
 
+    def safety(self, timeout_s: float = 5.0) -> SafetyState:
+        """What the gate says of itself. Raises DeadlineError when it never did."""
+        self._watch_safety()
+        self.spin_until(lambda: self._safety is not None, "gate", timeout_s)
+        self.pause(0.05)  # news that came while nobody looked
+        return self._safety
+
+    def swap_hand(self, side: str, hand: str, address: str = "", timeout_s: float = 120.0) -> SwapHand.Response:
+        """Asks the supervisor for another hand on one side.
+
+        Raises:
+            DeadlineError: it did not answer.
+            DexError: ``no_supervisor``, nobody offers it: the cell does not run, or was started by ros2 launch.
+        """
+        client = self.prepare(SwapHand, names.SWAP_HAND)
+        try:
+            self.spin_until(client.service_is_ready, names.SWAP_HAND, FIND_S)
+        except DeadlineError as error:
+            raise DexError(
+                f"nobody offers {client.srv_name}: either no cell runs in this namespace and ROS_DOMAIN_ID, or it was not started by dex up; one "
+                f"started by ros2 launch is ended and started again with {side}_hand:={hand}", code="no_supervisor",
+            ) from error
+        return self.call(SwapHand, names.SWAP_HAND, SwapHand.Request(side=side, hand=hand, address=address), timeout_s)
+
     def heartbeats(self) -> PolledSubscription[Heartbeat]:
         """A polled subscription to every node's sign of life; destroy it when done (13 nodes send 260 a second)."""
         return PolledSubscription(self.node, Heartbeat, names.HEARTBEATS, qos.HEARTBEAT)
@@ -214,3 +239,33 @@ class CellClient:
             OUTCOMES.get(int(found.outcome), f"UNKNOWN_{found.outcome}"), found.reason, found.detail, float(found.duration_s), int(found.chunks),
             float(found.inference_p50_ms), float(found.overhead_p50_ms),
         )
+
+
+class PolledService:
+    """A service that its owner serves when it has time, past any executor: the answer may take seconds, and needs other calls.
+
+    Args:
+        client: whose context it uses; a node of its own, ``supervisor``, offers it.
+        kind: service class.
+        name: relative name.
+    """
+
+    def __init__(self, client: CellClient, kind: Any, name: str) -> None:
+        self._kind = kind
+        self._node = rclpy.create_node("supervisor", namespace=client.node.get_namespace(), context=client.context, enable_rosout=False, start_parameter_services=False)
+        self._service = self._node.create_service(kind, name, lambda _request, response: response)
+
+    def take(self) -> tuple[Any, Any] | None:
+        """(request, header) of the next request, or None at once."""
+        handle = self._service.handle
+        with handle:
+            request, header = handle.service_take_request(self._kind.Request)
+        return None if header is None else (request, header)
+
+    def answer(self, response: Any, header: Any) -> None:
+        """Sends the answer to a request taken."""
+        self._service.send_response(response, header)
+
+    def destroy(self) -> None:
+        """Offers it no longer."""
+        self._node.destroy_node()

@@ -52,7 +52,7 @@ class Painter:
         self._camera: CameraConfig = next(iter(cell.cameras.values()))
         self._renderer = CellRenderer(self._world.model, *self._camera.native_wh)
         self._can_at = {name: int(self._world.model.joint(name).qposadr[0]) for name in ("left_can", "right_can")}
-        self._height_m = self._world.task.can_height_m
+        self._height_m = self._world.task.objects["left_can"].size_m[2]
         self._epoch = 1_000_000
 
     def draw(self, qpos: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray, NDArray]:

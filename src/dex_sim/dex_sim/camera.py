@@ -111,7 +111,7 @@ class SimulatedCamera:
         if hello.header.get("kind") != "hello" or hello.header.get("version") != wire.VERSION:
             raise DeviceError(f"{self._address} is no state server of version {wire.VERSION}: it sent {hello.header}", code="malformed")
         os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa's software renderer in this thread: no barrier to wait at on a busy machine
-        model = build_model(self._cell, load_task(self._cell.sim.task))
+        model = build_model(self._cell, [load_task(name) for name in self._cell.sim.every_task])
         if hello.header.get("fingerprint") != wire.fingerprint(model):
             raise DeviceError(f"the simulation on {self._address} runs another cell than {self._cell.name!r} as configured here")
         self._nq = int(model.nq)

@@ -120,9 +120,9 @@ class SimCell:
         """The referee's verdict now."""
         return self.world.judge()
 
-    def reset(self, seed: int) -> int:
-        """Cans and looks as ``seed`` says, robots home and holding; returns the new epoch."""
-        self.world.reset(seed)
+    def reset(self, seed: int, task: str = "") -> int:
+        """Objects of ``task`` (the cell's own when empty) and looks as ``seed`` says, robots home and holding; returns the new epoch."""
+        self.world.reset(seed, task)
         for reset in self._resets:
             reset()
         return self.world.epoch

@@ -88,7 +88,7 @@ class Expert:
         away = can - other
         distance = float(np.linalg.norm(away))
         away = away / max(distance, 1e-6)
-        goal_can = _meeting_side(can, other, self._task.can_radius_m - SQUEEZE_M)
+        goal_can = _meeting_side(can, other, self._task.objects["left_can"].radius_m - SQUEEZE_M)
         yaw = _nearest_angle(math.atan2(-away[1], -away[0]), pose[3])
         goal = np.array([*goal_can, LOW_Z_M, yaw])
         behind = np.array([*(can + away * BEHIND_M), LOW_Z_M, yaw])

@@ -13,17 +13,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dex_core.config import CellConfig, load_cell
+from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize
 from dex_core.types import frozen_array
 from dex_sim.expert import DT_S, PUSH, STEPS, Expert, Measured
 from dex_sim.judge import Judgement
 from dex_sim.render import CellRenderer
+from dex_sim.toolpose import GraspArm
 from dex_sim.world import World
 
 Array = NDArray[np.float64]
 
 CONTROL_HZ = 100.0
 BLEND_S = 0.25
+SIDES = ("left", "right")
 INTERFACES = ("left_arm", "right_arm", "left_hand", "right_hand")
 
 
@@ -36,14 +39,21 @@ class Observation:
         joints: interface -> measured joints in rad, hardware order.
         instruction: the task in words.
         time_s: simulated time.
-        cans_m: can -> (x, y) in m; a policy must not look.
+        objects_m: object of the task -> (3,) its middle in ``world``; a policy must not look.
+        tool_poses: (2, 4) left, right: x, y, z [m] and yaw [rad] of each hand's grasp frame in ``world``.
     """
 
     image: NDArray[np.uint8] | None
     joints: dict[str, Array]
     instruction: str
     time_s: float
-    cans_m: dict[str, Array]
+    objects_m: dict[str, Array]
+    tool_poses: Array
+
+    @property
+    def cans_m(self) -> dict[str, Array]:
+        """Object -> (x, y) in m; a policy must not look."""
+        return {name: place[:2] for name, place in self.objects_m.items()}
 
     @property
     def arm_joints_rad(self) -> Array:
@@ -52,7 +62,7 @@ class Observation:
 
     @property
     def hand_joints_rad(self) -> Array:
-        """(12,) left hand, right hand."""
+        """(n,) left hand, right hand, each in its hardware's order."""
         return np.concatenate([self.joints["left_hand"], self.joints["right_hand"]])
 
 
@@ -62,7 +72,7 @@ class EpisodeResult:
 
     Attributes:
         seed: its seed.
-        success: the cans touched upright for long enough.
+        success: the task stayed done for long enough.
         time_s: simulated time of success, or of the end.
         judgement: the last verdict.
         chunks: how many chunks were executed.
@@ -80,6 +90,27 @@ class EpisodeResult:
 
 
 @dataclass(frozen=True)
+class ToolChunk:
+    """64 steps of both sides that know no arm: where the grasp frames go and what the hands do.
+
+    Attributes:
+        tool_poses: (64, 2, 4) left, right: x, y, z [m] and yaw [rad] of the grasp frame in ``world``.
+        hands: side -> (64, n) joints in rad, the mounted hand's hardware order.
+    """
+
+    tool_poses: Array
+    hands: dict[str, Array]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tool_poses", frozen_array(self.tool_poses, (None, 2, 4), "tool poses"))
+        steps = len(self.tool_poses)
+        if set(self.hands) != set(SIDES):
+            raise ShapeError(f"hands of {sorted(self.hands)}; expected {list(SIDES)}")
+        hands = {side: frozen_array(self.hands[side], (steps, None), f"{side} hand joints") for side in SIDES}
+        object.__setattr__(self, "hands", hands)
+
+
+@dataclass(frozen=True)
 class _Scheduled:
     """A chunk and the simulated time of its observation."""
 
@@ -87,7 +118,7 @@ class _Scheduled:
     stamp_s: float
 
     def at(self, time_s: float) -> Array:
-        """Joint targets (26,) for ``time_s``, linear between actions, the ends held."""
+        """Joint targets (n,) for ``time_s``, linear between actions, the ends held."""
         where = float(np.clip((time_s - self.stamp_s) / DT_S - 1.0, 0.0, len(self.actions) - 1.0))
         low = min(int(where), len(self.actions) - 2)
         return self.actions[low] + (where - low) * (self.actions[low + 1] - self.actions[low])
@@ -107,13 +138,14 @@ class LockstepCell:
         self._step_rad = np.array([limit.velocity_rad_s for limit in limits]) / CONTROL_HZ
         self._substeps = round(1.0 / (CONTROL_HZ * self.world.timestep_s))
         self._splits = np.cumsum([len(self.cell.interface(name).names) for name in INTERFACES])
+        self.arms = {side: GraspArm(self.cell, side) for side in SIDES}
         self._old: _Scheduled | None = None
         self._new: _Scheduled | None = None
         self._since_s = 0.0
 
-    def reset(self, seed: int, *, joint_noise_rad: float = 0.0) -> None:
+    def reset(self, seed: int, task: str | None = None, *, joint_noise_rad: float = 0.0) -> None:
         """New episode; see World.reset."""
-        self.world.reset(seed, joint_noise_rad=joint_noise_rad)
+        self.world.reset(seed, task, joint_noise_rad=joint_noise_rad)
         self._old = self._new = None
         self._command = self._measured()
 
@@ -126,16 +158,28 @@ class LockstepCell:
             native = self._renderer.rgb(self.world.snapshot())
             picture = crop_and_resize(native, self._camera.crop_xywh, self._camera.output_wh)
         joints = {name: self.world.state(name).position_rad for name in INTERFACES}
-        cans = {name: pose[:2] for name, pose in self.world.object_poses().items()}
-        return Observation(picture, joints, instruction, self.world.time_s, cans)
+        objects = {name: pose[:3] for name, pose in self.world.object_poses().items()}
+        tool = np.array([self.arms[side].pose(joints[f"{side}_arm"]) for side in SIDES])
+        return Observation(picture, joints, instruction, self.world.time_s, objects, tool)
 
-    def accept(self, chunk: ArrayLike, stamp_s: float) -> None:
-        """Schedules a chunk (64, 26) for an observation of ``stamp_s``; blends from the one before over 0.25 s."""
-        actions = frozen_array(chunk, (None, int(self._splits[-1])), "chunk")
+    def accept(self, chunk: ArrayLike | ToolChunk, stamp_s: float) -> None:
+        """Schedules a chunk for an observation of ``stamp_s``; blends from the one before over 0.25 s.
+
+        Args:
+            chunk: (64, n) joints in rad (left arm, right arm, left hand, right hand), or tool poses with hand joints.
+            stamp_s: simulated time of the observation.
+        """
+        joints = self.joints_of(chunk) if isinstance(chunk, ToolChunk) else chunk
+        actions = frozen_array(joints, (None, int(self._splits[-1])), "chunk")
         if self._new is None:
             self._command = self._measured()
         self._old, self._new = self._new, _Scheduled(actions, stamp_s)
         self._since_s = self.world.time_s
+
+    def joints_of(self, chunk: ToolChunk) -> Array:
+        """(64, n) joints in rad of a chunk of tool poses: left arm, right arm, left hand, right hand."""
+        arms = [self.arms[side].joints(chunk.tool_poses[:, i]) for i, side in enumerate(SIDES)]
+        return np.concatenate([*arms, *(chunk.hands[side] for side in SIDES)], axis=1)
 
     def advance(self, duration_s: float) -> None:
         """Executes for so long at 100 Hz; without a chunk the joints hold."""
@@ -166,7 +210,7 @@ class LockstepCell:
             self.world.set_targets(name, part)
 
 
-PolicyFn = Callable[[Observation], ArrayLike]
+PolicyFn = Callable[[Observation], ArrayLike | ToolChunk]
 
 
 def expert_policy(cell: CellConfig, task: str = PUSH) -> PolicyFn:
@@ -180,6 +224,7 @@ def run_episode(
     seed: int,
     *,
     lockstep: LockstepCell,
+    task: str | None = None,
     instruction: str = "",
     image: bool = False,
     replan_s: float = 0.8,
@@ -187,14 +232,15 @@ def run_episode(
     time_limit_s: float = 20.0,
     joint_noise_rad: float = 0.0,
     hold_s: float = 0.2,
-    on_chunk: Callable[[Observation, Array], ArrayLike | None] | None = None,
+    on_chunk: Callable[[Observation, ArrayLike | ToolChunk], ArrayLike | ToolChunk | None] | None = None,
 ) -> EpisodeResult:
-    """Runs one episode of the push task to success or to the time limit.
+    """Runs one episode of a task to success or to the time limit.
 
     Args:
-        policy: observation -> (64, 26) joint targets, action k for 0.05 s * (1 + k) after the observation.
+        policy: observation -> (64, n) joint targets or a ToolChunk, action k for 0.05 s * (1 + k) after the observation.
         seed: of the scene.
         lockstep: the cell to run in; it is reset.
+        task: whose objects are on the table; the cell's own when left out.
         instruction: put into every observation.
         image: render a picture for every observation.
         replan_s: time between observations.
@@ -205,11 +251,11 @@ def run_episode(
         on_chunk: called with each observation and chunk; what it returns, if anything, is executed instead
             (recorders return None, perturbations a changed chunk).
     """
-    lockstep.reset(seed, joint_noise_rad=joint_noise_rad)
+    lockstep.reset(seed, task, joint_noise_rad=joint_noise_rad)
     world, good_s, chunks, peak, hits = lockstep.world, 0.0, 0, 0.0, set()
     while True:
         observation = lockstep.observe(instruction, image=image)
-        chunk = np.asarray(policy(observation), dtype=float)
+        chunk = policy(observation)
         replaced = None if on_chunk is None else on_chunk(observation, chunk)
         lockstep.advance(latency_s)
         lockstep.accept(chunk if replaced is None else replaced, observation.time_s)
@@ -229,12 +275,12 @@ def crossed_pairs(world: World) -> list[tuple[str, str]]:
     """Pairs of touching links that never should: of different sides, or of an arm or hand and the table."""
     bad = []
     for first, second in world.contacts():
-        sides = {name.split("_")[0] for name in (first, second) if not name.endswith("_can")}
+        sides = {name.split("_")[0] for name in (first, second) if name not in world.object_names}
         if len(sides) == 2:
             bad.append((first, second))
     return bad
 
 
 __all__ = [
-    "DT_S", "INTERFACES", "STEPS", "EpisodeResult", "LockstepCell", "Observation", "PolicyFn", "expert_policy", "run_episode",
+    "DT_S", "INTERFACES", "SIDES", "STEPS", "EpisodeResult", "LockstepCell", "Observation", "PolicyFn", "ToolChunk", "expert_policy", "run_episode",
 ]

@@ -1,38 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The MuJoCo model of a cell, built from the same description that ROS publishes: robots, table, cans, camera and lights."""
+"""The MuJoCo model of a cell, built from the same description that ROS publishes: robots, table, objects, camera and lights."""
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import mujoco
 import numpy as np
 
-from dex_core.config import CameraConfig, CellConfig, RobotConfig, TaskConfig
+from dex_core.config import CameraConfig, CellConfig, ObjectConfig, RobotConfig, TaskConfig
 from dex_core.config.load import default_home
+from dex_core.errors import ConfigError
 from dex_description import RobotDescription, camera_rotation, compose_cell_urdf, interface_description, parse_urdf, read_urdf
-from dex_sim.bodies import (
-    BOX, CAPSULE, COLLISION_GROUP, CYLINDER, OBJECT_BIT, PEER_BIT, TABLE_BIT, VISUAL_GROUP, add_robot_tree,
-)
+from dex_sim.bodies import BOX, COLLISION_GROUP, TABLE_BIT, VISUAL_GROUP, add_robot_tree
+from dex_sim.objects import add_object
 from dex_sim.servos import Servo, servos_of
 
-OBJECTS = ("left_can", "right_can")
 CAMERA = "front"
 ROBOT_FRICTION = 0.35
-LABEL = "label"
+TABLE_FRICTION = 0.3
 
 
-def build_model(cell: CellConfig, task: TaskConfig) -> mujoco.MjModel:
-    """Compiles the model of one cell with the task's objects. Time step 1 / sim.rate_hz, z = 0 is the table's top."""
+def build_model(cell: CellConfig, tasks: TaskConfig | Sequence[TaskConfig]) -> mujoco.MjModel:
+    """Compiles the model of one cell with the objects of its tasks. Time step 1 / sim.rate_hz, z = 0 is the table's top.
+
+    Raises:
+        ConfigError: two tasks have an object of the same name.
+    """
     spec = mujoco.MjSpec()
     spec.modelname = cell.name
     _set_options(spec, 1.0 / cell.sim.rate_hz)
-    _add_room(spec, task)
+    _add_room(spec)
     description = parse_urdf(compose_cell_urdf(cell))
     add_robot_tree(spec, description, _servos(cell, description), ROBOT_FRICTION, _body_links(cell))
-    for name in OBJECTS:
-        _add_can(spec, name, task)
+    for name, thing in objects_of(tasks).items():
+        add_object(spec, name, thing)
     for camera in cell.cameras.values():
         _add_camera(spec, CAMERA, camera)
         break
     return spec.compile()
+
+
+def objects_of(tasks: TaskConfig | Sequence[TaskConfig]) -> dict[str, ObjectConfig]:
+    """The objects of all tasks by name. Raises ConfigError when two share a name."""
+    found: dict[str, ObjectConfig] = {}
+    for task in (tasks,) if isinstance(tasks, TaskConfig) else tasks:
+        both = sorted(set(found) & set(task.objects))
+        if both:
+            raise ConfigError(f"task {task.name!r} names the objects {both}, which another task of the cell has too")
+        found.update(task.objects)
+    return found
 
 
 def build_robot_model(robot: RobotConfig, side: str = "right", rate_hz: float = 500.0) -> mujoco.MjModel:
@@ -87,11 +103,11 @@ def _set_options(spec: mujoco.MjSpec, timestep_s: float) -> None:
     spec.visual.map.zfar = 10.0
 
 
-def _add_room(spec: mujoco.MjSpec, task: TaskConfig) -> None:
+def _add_room(spec: mujoco.MjSpec) -> None:
     world = spec.worldbody
     world.add_geom(
         name="table_top", type=mujoco.mjtGeom.mjGEOM_PLANE, size=(1.0, 1.0, 0.1), group=COLLISION_GROUP, contype=TABLE_BIT,
-        conaffinity=0, friction=(task.can_friction, 0.005, 0.0001),
+        conaffinity=0, friction=(TABLE_FRICTION, 0.005, 0.0001),
     )
     plain = {"contype": 0, "conaffinity": 0, "group": VISUAL_GROUP}
     world.add_geom(name="floor", type=BOX, size=(4.0, 4.0, 0.05), pos=(0.0, 0.0, -0.85), rgba=(0.45, 0.47, 0.50, 1.0), **plain)
@@ -101,26 +117,6 @@ def _add_room(spec: mujoco.MjSpec, task: TaskConfig) -> None:
             name=name, pos=position, dir=tuple(np.subtract((0.35, 0.0, 0.0), position)), castshadow=False,
             type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, diffuse=(0.4, 0.4, 0.4), ambient=(0.0, 0.0, 0.0), specular=(0.15, 0.15, 0.15),
         )
-
-
-def _add_can(spec: mujoco.MjSpec, name: str, task: TaskConfig) -> None:
-    radius, half = task.can_radius_m, 0.5 * task.can_height_m
-    body = spec.worldbody.add_body(name=name, pos=(0.4, 0.2 if name == "left_can" else -0.2, half))
-    body.add_freejoint(name=name)
-    body.add_geom(
-        name=name, type=CYLINDER, size=(radius, half, 0.0), mass=task.can_mass_kg, group=COLLISION_GROUP, contype=OBJECT_BIT,
-        conaffinity=TABLE_BIT, friction=(task.can_friction, 0.005, 0.0001),
-    )
-    body.add_geom(  # two upright cylinders meet along a line, which only capsules do well
-        name=f"{name}_side", type=CAPSULE, size=(radius, half - radius, 0.0), mass=0.0, group=COLLISION_GROUP, contype=PEER_BIT,
-        conaffinity=PEER_BIT, friction=(task.can_friction, 0.005, 0.0001),
-    )
-    plain = {"type": CYLINDER, "contype": 0, "conaffinity": 0, "group": VISUAL_GROUP, "mass": 0.0}
-    body.add_geom(name=f"{name}_{LABEL}", size=(radius, half - 0.004, 0.0), rgba=(0.80, 0.10, 0.08, 1.0), **plain)
-    body.add_geom(name=f"{name}_band", size=(radius + 0.0004, 0.013, 0.0), pos=(0.0, 0.0, 0.006), rgba=(0.95, 0.93, 0.85, 1.0), **plain)
-    for end in (-1.0, 1.0):
-        body.add_geom(size=(radius + 0.0006, 0.003, 0.0), pos=(0.0, 0.0, end * (half - 0.003)), rgba=(0.75, 0.76, 0.78, 1.0), **plain)
-    body.add_geom(size=(radius - 0.003, 0.0005, 0.0), pos=(0.0, 0.0, half), rgba=(0.62, 0.63, 0.65, 1.0), **plain)
 
 
 def _add_camera(spec: mujoco.MjSpec, name: str, camera: CameraConfig) -> None:

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a seed decides: where the cans stand and what the picture looks like."""
+"""What a seed decides: where the objects stand and what the picture looks like."""
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, fields
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from dex_core.config import TaskConfig
-from dex_sim.model import CAMERA, LABEL, OBJECTS
+from dex_core.config import ObjectConfig, TaskConfig
+from dex_sim.model import CAMERA
+from dex_sim.objects import LABEL
 
 MIN_GAP_M = 0.02
 CAN_COLOURS = ((0.78, 0.08, 0.07), (0.85, 0.20, 0.10), (0.65, 0.05, 0.08), (0.82, 0.12, 0.20))
@@ -50,21 +52,36 @@ class Visual:
         model.vis.headlight.diffuse[:] = self.head_diffuse
 
 
-def place_cans(task: TaskConfig, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
-    """Start positions (x, y) in m of each can, uniform in its region, never closer than 2 cm."""
+def place_objects(task: TaskConfig, rng: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+    """Start positions (x, y) in m of each object, uniform in its region, never closer to another than 2 cm."""
     while True:
         spots = {}
-        for name in OBJECTS:
-            region = task.regions[name]
-            spots[name] = np.array([rng.uniform(*region.x_m), rng.uniform(*region.y_m)])
-        if np.linalg.norm(spots["left_can"] - spots["right_can"]) > 2.0 * task.can_radius_m + MIN_GAP_M:
+        for name, thing in task.objects.items():
+            spots[name] = np.array([rng.uniform(*thing.region.x_m), rng.uniform(*thing.region.y_m)])
+        if all(_apart(spots, task.objects, first, second) for first, second in itertools.combinations(spots, 2)):
             return spots
 
 
-def randomise_look(model: mujoco.MjModel, nominal: Visual, rng: np.random.Generator) -> Visual:
-    """Draws colours, light and camera jitter around ``nominal``, writes them into ``model`` and returns them."""
+def _apart(spots: dict[str, NDArray[np.float64]], things: dict[str, ObjectConfig], first: str, second: str) -> bool:
+    room = things[first].radius_m + things[second].radius_m + MIN_GAP_M
+    return bool(np.linalg.norm(spots[first] - spots[second]) > room)
+
+
+def randomise_look(
+    model: mujoco.MjModel, nominal: Visual, rng: np.random.Generator, objects: dict[str, ObjectConfig], own: np.random.Generator | None = None
+) -> Visual:
+    """Draws colours, light and camera jitter around ``nominal``, writes them into ``model`` and returns them.
+
+    Args:
+        model: of the cell.
+        nominal: the looks to jitter.
+        rng: for cans, room, light and camera; draws as often whatever other objects there are.
+        objects: everything there may be on the table.
+        own: for the objects that are no cans; ``rng`` when left out.
+    """
     nominal.apply(model)
-    _paint(model, rng)
+    _paint(model, rng, [name for name, thing in objects.items() if thing.kind == "can"])
+    _paint_others(model, rng if own is None else own, [name for name, thing in objects.items() if thing.kind != "can"])
     model.light_pos[:] += rng.uniform(-0.4, 0.4, model.light_pos.shape)
     model.light_dir[:] = np.array([0.35, 0.0, 0.0]) - model.light_pos
     model.light_dir[:] /= np.linalg.norm(model.light_dir, axis=1, keepdims=True)
@@ -76,9 +93,9 @@ def randomise_look(model: mujoco.MjModel, nominal: Visual, rng: np.random.Genera
     return Visual.of(model)
 
 
-def _paint(model: mujoco.MjModel, rng: np.random.Generator) -> None:
+def _paint(model: mujoco.MjModel, rng: np.random.Generator, cans: list[str]) -> None:
     base = np.array(CAN_COLOURS[rng.integers(len(CAN_COLOURS))])
-    for name in OBJECTS:
+    for name in cans:
         model.geom(f"{name}_{LABEL}").rgba[:3] = np.clip(base + rng.uniform(-0.05, 0.05, 3), 0.0, 1.0)
         model.geom(f"{name}_band").rgba[:3] = np.clip(np.array([0.93, 0.91, 0.82]) + rng.uniform(-0.1, 0.07, 3), 0.0, 1.0)
     table = np.array(TABLE_COLOURS[rng.integers(len(TABLE_COLOURS))])
@@ -87,6 +104,15 @@ def _paint(model: mujoco.MjModel, rng: np.random.Generator) -> None:
             model.geom_rgba[geom, :3] = np.clip(table + rng.uniform(-0.06, 0.06, 3), 0.0, 1.0)
     for name in ("floor", "wall"):
         model.geom(name).rgba[:3] = np.clip(model.geom(name).rgba[:3] + rng.uniform(-0.12, 0.12), 0.0, 1.0)
+
+
+def _paint_others(model: mujoco.MjModel, rng: np.random.Generator, names: list[str]) -> None:
+    """Fruits and bowl: every part of one thing brighter or darker alike, its hue a little off."""
+    for name in names:
+        tint = rng.uniform(0.85, 1.12) * (1.0 + rng.uniform(-0.06, 0.06, 3))
+        for geom in range(model.ngeom):
+            if model.geom_bodyid[geom] == model.body(name).id:
+                model.geom_rgba[geom, :3] = np.clip(model.geom_rgba[geom, :3] * tint, 0.0, 1.0)
 
 
 def _jitter_camera(model: mujoco.MjModel, rng: np.random.Generator) -> None:

@@ -72,8 +72,8 @@ class SimNode(DexNode):
             response.success, response.message = False, "the simulation is not active"
             return response
         try:
-            response.epoch = int(self._sim.reset(int(request.seed)))
-            response.success, response.message = True, f"seed {request.seed}"
+            response.epoch = int(self._sim.reset(int(request.seed), str(request.task)))
+            response.success, response.message = True, f"{self._sim.world.task.name}, seed {request.seed}"
             self._judge()
         except DexError as error:
             response.success, response.message = False, str(error)
@@ -106,11 +106,11 @@ class SimNode(DexNode):
 
     def _scene(self, sim: SimCell) -> MarkerArray:
         world, stamp = sim.world, convert.time_to_msg(self.now_ns())
-        task = world.task
         markers = [_marker(0, "table", Marker.CUBE, (TABLE_SIZE_M[0] / 2, 0.0, -TABLE_SIZE_M[2] / 2, 1.0, 0.0, 0.0, 0.0), TABLE_SIZE_M, TABLE_RGB)]
         for number, (name, pose) in enumerate(world.object_poses().items(), start=1):
-            size = (2 * task.can_radius_m, 2 * task.can_radius_m, task.can_height_m)
-            markers.append(_marker(number, name, Marker.CYLINDER, tuple(float(v) for v in pose), size, CAN_RGB))
+            thing = world.task.objects[name]
+            kind, rgb = (Marker.SPHERE, thing.rgb) if thing.kind == "fruit" else (Marker.CYLINDER, CAN_RGB if thing.kind == "can" else thing.rgb)
+            markers.append(_marker(number, name, kind, tuple(float(v) for v in pose), thing.size_m, rgb))
         for marker in markers:
             marker.header.stamp = stamp
         return MarkerArray(markers=markers)

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dex_core.config import CellConfig, TaskConfig, load_task
-from dex_core.errors import DexError, JointNameError
+from dex_core.errors import ConfigError, DexError, JointNameError
 from dex_core.types import frozen_array
 from dex_description import compose_cell_urdf, parse_urdf
 from dex_sim.judge import Judge, Judgement, Poses
-from dex_sim.model import OBJECTS, build_model
+from dex_sim.model import build_model
 from dex_sim.plant import PlantState
-from dex_sim.scene import Visual, place_cans, randomise_look
+from dex_sim.scene import Visual, randomise_look
+from dex_sim.things import Things
 
 Vector = NDArray[np.float64]
 
@@ -53,13 +54,17 @@ class World:
 
     def __init__(self, cell: CellConfig, task: TaskConfig | None = None) -> None:
         self.cell = cell
-        self.task = task or load_task(cell.sim.task)
-        self.model = build_model(cell, self.task)
+        every = (task,) if task is not None else tuple(load_task(name) for name in cell.sim.every_task)
+        self.tasks = {one.name: one for one in every}
+        self.task = task or self.tasks[cell.sim.task]
+        self._default = self.task
+        self.model = build_model(cell, every)
         self._data = mujoco.MjData(self.model)
+        self._things = Things(self.model, {name: thing for one in every for name, thing in one.objects.items()})
         self._lock = threading.RLock()
         self._nominal = Visual.of(self.model)
         self._visual = self._nominal
-        self._judge = Judge(self.task)
+        self._judges = {name: Judge(one) for name, one in self.tasks.items()}
         self._joints = {name: self._find_joints(interface.names) for name, interface in cell.interfaces.items()}
         self._couplings = self._find_couplings()
         self._slew_rad = self._slew_per_step()
@@ -80,24 +85,31 @@ class World:
         """Simulated time since the last reset in s."""
         return self._steps * self.timestep_s
 
-    def reset(self, seed: int, *, joint_noise_rad: float = 0.0, randomise: bool = True) -> None:
-        """Puts robots home and cans where ``seed`` says; the same seed gives the same world to the last bit.
+    def reset(self, seed: int, task: str | None = None, *, joint_noise_rad: float = 0.0, randomise: bool = True) -> None:
+        """Puts robots home and a task's objects where ``seed`` says; the same seed gives the same world to the last bit.
 
         Args:
-            seed: decides can positions, colours, light, camera and noise.
+            seed: decides object positions, colours, light, camera and noise.
+            task: name of a task of the cell, the cell's default when left out; objects of the others are put away.
             joint_noise_rad: arms start up to this far from home, each joint uniform (hands: ten times that).
             randomise: False keeps the nominal look.
+
+        Raises:
+            ConfigError: the cell has no such task; names those it has.
         """
+        chosen = self._default if not task else self.tasks.get(task)
+        if chosen is None:
+            raise ConfigError(f"cell {self.cell.name!r} has no task {task!r}; it has {list(self.tasks)}")
         with self._lock:
-            rng = np.random.default_rng([int(seed), 0x0D3C])
+            self.task = chosen
+            rng, own = np.random.default_rng([int(seed), 0x0D3C]), np.random.default_rng([int(seed), 0x0B7E])
             mujoco.mj_resetData(self.model, self._data)
-            spots = place_cans(self.task, rng)
+            spots = self._things.draw(chosen, rng, own)
             self._visual = self._nominal
             self._nominal.apply(self.model)
             if randomise:
-                self._visual = randomise_look(self.model, self._nominal, rng)
-            for name, spot in spots.items():
-                self._place(name, spot)
+                self._visual = randomise_look(self.model, self._nominal, rng, self._things.configs, own)
+            self._things.lay_out(self._data, spots)
             for name in self.cell.interfaces:
                 self._start_joints(name, rng, joint_noise_rad)
             self._follow_couplings()
@@ -105,7 +117,7 @@ class World:
             self._steps = 0
             self.seed, self.epoch = int(seed), self.epoch + 1
             mujoco.mj_forward(self.model, self._data)
-            self._judge.reset(self.object_poses())
+            self._judges[self.task.name].reset(self.object_poses())
 
     def step(self, n: int = 1) -> None:
         """Advances by ``n`` physics steps."""
@@ -154,18 +166,23 @@ class World:
         with self._lock:
             return self._target[self._joints_of(interface).actuator].copy()
 
+    @property
+    def object_names(self) -> frozenset[str]:
+        """Every object of the cell, of whatever task."""
+        return frozenset(self._things.configs)
+
     # -- what there is to see -------------------------------------------------------------------------------------------
     def object_poses(self) -> Poses:
-        """Can -> (7,) position in m and quaternion w, x, y, z, in ``world``."""
+        """Object of the present task -> (7,) position in m and quaternion w, x, y, z, in ``world``."""
         with self._lock:
-            return {name: self._data.qpos[a : a + 7].copy() for name, a in ((n, self._address(n)) for n in OBJECTS)}
+            return self._things.poses(self._data, self.task.objects)
 
-    def place(self, joints: dict[str, ArrayLike], cans_xy_m: dict[str, ArrayLike] | None = None) -> None:
-        """Puts robots and cans anywhere without stepping, at rest; time stays.
+    def place(self, joints: dict[str, ArrayLike], objects_xy_m: dict[str, ArrayLike] | None = None) -> None:
+        """Puts robots and objects anywhere without stepping, at rest; time stays.
 
         Args:
             joints: interface -> (n,) rad, hardware order; also becomes the servo target.
-            cans_xy_m: can -> (x, y) in m, upright; those not named stay.
+            objects_xy_m: object of the present task -> (x, y) in m, standing on the table; those not named stay.
         """
         checked = {name: frozen_array(q, (len(self._joints_of(name).names),), f"place {name}") for name, q in joints.items()}
         with self._lock:
@@ -173,15 +190,18 @@ class World:
             for name, q in checked.items():
                 self._data.qpos[self._joints[name].qpos] = q
                 self._target[self._joints[name].actuator] = q
-            for name, spot in (cans_xy_m or {}).items():
-                self._place(name, frozen_array(spot, (2,), f"place {name}"))
+            for name, spot in (objects_xy_m or {}).items():
+                self._things.put(self._data, name, frozen_array(spot, (2,), f"place {name}"))
             self._follow_couplings()
             self._data.ctrl[:] = self._target
             mujoco.mj_forward(self.model, self._data)
 
     def judge(self) -> Judgement:
         """Verdict on this instant."""
-        return self._judge.judge(self.object_poses())
+        with self._lock:
+            names = self.task.objects
+            speeds, touched = self._things.speeds(self._data, names), self._things.touched(self._data, names)
+            return self._judges[self.task.name].judge(self.object_poses(), speeds, touched)
 
     def snapshot(self, stamp_ns: int | None = None) -> WorldState:
         """The instant as values; without ``stamp_ns`` it is stamped with simulated time."""
@@ -243,14 +263,6 @@ class World:
                     raise DexError(f"joint {joint.name!r} has no velocity limit in its description")
                 slew[self.model.actuator(joint.name).id] = joint.velocity_rad_s * self.timestep_s
         return slew
-
-    def _address(self, name: str) -> int:
-        return int(self.model.joint(name).qposadr[0])
-
-    def _place(self, name: str, spot: Vector) -> None:
-        address, velocity = self._address(name), int(self.model.joint(name).dofadr[0])
-        self._data.qpos[address : address + 7] = [spot[0], spot[1], 0.5 * self.task.can_height_m, 1.0, 0.0, 0.0, 0.0]
-        self._data.qvel[velocity : velocity + 6] = 0.0
 
     def _start_joints(self, interface: str, rng: np.random.Generator, noise_rad: float) -> None:
         config, joints = self.cell.interface(interface), self._joints[interface]

@@ -161,12 +161,28 @@ class PolicyConfig:
 
 @dataclass(frozen=True)
 class SimConfig:
-    """The simulated cell. ``rate_hz`` is the physics rate."""
+    """The simulated cell.
+
+    Attributes:
+        rate_hz: physics rate.
+        task: whose objects are on the table when nobody says another.
+        tasks: every task whose objects the cell has; ``task`` alone when left out.
+    """
 
     rate_hz: float = bounded(100.0, 10000.0, default=500.0)
     state_server: str = "127.0.0.31:7600"
     task: str = "push_cans"
+    tasks: tuple[str, ...] = ()
     seed: int = bounded(0, 2**31 - 1, default=0)
+
+    def __post_init__(self) -> None:
+        if self.tasks and (self.task not in self.tasks or len(set(self.tasks)) != len(self.tasks)):
+            raise ConfigError(f"tasks {list(self.tasks)} must name task {self.task!r}, and each once")
+
+    @property
+    def every_task(self) -> tuple[str, ...]:
+        """Names of all tasks of the cell, in order."""
+        return self.tasks or (self.task,)
 
 
 @dataclass(frozen=True)
