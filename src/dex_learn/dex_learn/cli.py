@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from dex_core.config import find_share, load_cell
 from dex_core.errors import DexError
+from dex_learn.policy.command import add_commands as add_policy_commands
 
 if TYPE_CHECKING:
     from dex_learn.workshop import Workshop
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_latents(commands)
     for add in (_add_push_cans, _add_demos, _add_train, _add_dagger, _add_export, _add_score):
         add(commands)
+    add_policy_commands(commands)
     return parser
 
 
