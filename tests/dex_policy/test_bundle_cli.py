@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from dex_core.errors import BundleError
 from dex_policy.bundle_cli import main
 
 
@@ -38,3 +39,27 @@ def test_info(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_such_bundle(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "no_such_bundle"]) == 2
     assert "not found" in capsys.readouterr().err
+
+
+def test_import_hands_its_words_over(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+    assert main(["import", "dexlatent", "a.pt", "--out", "b"], {"dexlatent": lambda words: seen.append(list(words)) or 0}) == 0
+    assert seen == [["a.pt", "--out", "b"]]
+
+    def refuses(_words: object) -> int:
+        raise BundleError("a.pt: key 'x' is missing", code="checkpoint_refused")
+
+    assert main(["import", "dexlatent", "a.pt"], {"dexlatent": refuses}) == 1
+    assert "[checkpoint_refused] a.pt: key 'x'" in capsys.readouterr().err
+
+
+def test_import_without_torch_says_what_to_install(capsys: pytest.CaptureFixture[str]) -> None:
+    def without(_words: object) -> int:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    for importers in (None, {"dexlatent": without}):
+        assert main(["import", "dexlatent", "a.pt"], importers) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and "requirements-learn.txt" in err
+    with pytest.raises(SystemExit):
+        main(["import", "something_else", "a.pt"])

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     figures |= _paper(alone, pairs, theirs) | hand_figures(alone, theirs[0]) | pair_figures(pairs, theirs[1])
     say("what the hands could do: " + ", ".join(f"{n} {w}" for n, w in ((sizes.oracle, "pinches a pair and table"), (sizes.starts, "starts"))))
     references = References({n: ours.hands[n].hand for n in names}, sizes.oracle, sizes.starts, sizes.reach, options.seed)
-    figures |= reference_figures(references, pairs, figures)
+    figures |= reference_figures(references, pairs, theirs[1])
     figures |= leap_figures(figures, names) | _left(options.bundle, hands, sizes, options.seed, say)
     figures |= measure_decode(ours.bundle, names, sizes.rounds)
     report = LatentReport("latents", figures, _goals(names, figures))

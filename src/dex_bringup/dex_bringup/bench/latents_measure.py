@@ -47,14 +47,19 @@ class Pair(NamedTuple):
         by_finger: finger -> the same for ``pinched``.
         count: pinches of 5 to 60 mm among the uniform and among the pinched samples.
         vectors: sample set -> (source, target) vectors (m, f, 3), for the comparison with an oracle.
-        turn_deg: angle of the fitted rotation.
+        rotation: (3, 3) the fitted one.
     """
 
     errors: dict[str, tuple[float, float, float]]
     by_finger: dict[str, tuple[float, float, float]]
     count: tuple[int, int]
     vectors: dict[str, tuple[Array, Array]]
-    turn_deg: float
+    rotation: Array
+
+    @property
+    def turn_deg(self) -> float:
+        """Angle of the fitted rotation."""
+        return float(np.degrees(np.arccos(np.clip((np.trace(self.rotation) - 1.0) / 2.0, -1.0, 1.0))))
 
 
 def draw(hands: Mapping[str, ScoredHand], count: int, gap_m: tuple[float, float], seed: int) -> dict[str, Drawn]:
@@ -94,8 +99,7 @@ def measure_pair(source: CodedHand, target: CodedHand, samples: Drawn, gap_m: tu
     by_finger = {
         finger: _means(vectors["pinched"], pinches["pinched"] & (np.arange(len(fingers)) == i), rotation) for i, finger in enumerate(fingers)
     }
-    turn = float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1.0) / 2.0, -1.0, 1.0))))
-    return Pair(errors, by_finger, (int(pinches["uniform"].sum()), int(pinches["pinched"].sum())), vectors, turn)
+    return Pair(errors, by_finger, (int(pinches["uniform"].sum()), int(pinches["pinched"].sum())), vectors, rotation)
 
 
 def _vectors(source: CodedHand, target: CodedHand, q: Array, fingers: tuple[str, ...]) -> tuple[Array, Array]:
@@ -127,10 +131,10 @@ def measure_space(
     return alone, pairs
 
 
-def at(pair: Pair, kind: str, places: np.ndarray) -> PairErrors:
-    """(p,) errors on palm axes at p places (sample, finger) of a sample set."""
+def at(pair: Pair, kind: str, places: np.ndarray, *, fitted: bool = False) -> PairErrors:
+    """(p,) errors at p places (sample, finger) of a sample set, on palm axes or after the fitted rotation."""
     source, target = (v[places[:, 0], places[:, 1]] for v in pair.vectors[kind])
-    return pair_errors(source, target)
+    return pair_errors(source, target, pair.rotation if fitted else None)
 
 
 def paper_columns(alone: Mapping[str, Mapping[str, float]], pairs: Mapping[Key, Pair], *, fitted: bool = False) -> dict[str, float]:

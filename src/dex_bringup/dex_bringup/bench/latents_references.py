@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from dex_bringup.bench.latents_figures import BOTH
+from dex_bringup.bench.latents_hands import FREE
 from dex_bringup.bench.latents_measure import Key, Pair, at
 from dex_bringup.bench.latents_oracle import goals_in_reach, one_finger, whole_hand
 from dex_core.retarget import TargetHand
@@ -56,14 +56,18 @@ class References:
             figures |= {f"{who}_distance_mm": 1e3 * float(errors.distance_m.mean()), f"{who}_direction_deg": float(errors.direction_deg.mean())}
         return figures
 
-    def reach(self, key: Key, pair: Pair, kind: str, released: tuple[float, float]) -> dict[str, float]:
-        """Whether any posture of the target could halve the released errors; nothing for hands it cannot be tried on."""
+    def reach(self, key: Key, pair: Pair, kind: str, released: Sequence[Pair]) -> dict[str, float]:
+        """Whether any posture of the target could halve the released errors of the same pinches; nothing for hands it cannot be tried on."""
         fingers = shared_fingers(*(self._hands[name] for name in key))
         vectors = pair.vectors[kind][0]
         pinches = is_pinch(np.linalg.norm(vectors, axis=-1), GAP_M)
         rows = self._some(np.flatnonzero(pinches.any(axis=1)), self._reach)
-        goals = HALF * released[0], HALF * released[1]
-        found = goals_in_reach(self._hands[key[1]], fingers, vectors[rows], pinches[rows], goals) if len(rows) else None
+        if not len(rows):
+            return {}
+        places = np.array([(row, column) for row in rows for column in np.flatnonzero(pinches[row])])
+        errors = [at(other, kind, places, fitted=fitted) for other in released for fitted in (False, True)]
+        goals = HALF * 1e3 * min(float(e.distance_m.mean()) for e in errors), HALF * min(float(e.direction_deg.mean()) for e in errors)
+        found = goals_in_reach(self._hands[key[1]], fingers, vectors[rows], pinches[rows], goals)
         if found is None:
             return {}
         return {"reach": found.value, "reach_distance_mm": found.distance_mm, "reach_direction_deg": found.direction_deg}
@@ -72,16 +76,16 @@ class References:
         return np.random.default_rng(self._seed).permutation(rows)[:count]
 
 
-def reference_figures(references: References, pairs: Mapping[Key, Pair], figures: Mapping[str, Any]) -> dict[str, float]:
+def reference_figures(references: References, pairs: Mapping[Key, Pair], theirs: Mapping[Key, Pair]) -> dict[str, float]:
     """Of every pair and both tables, and ours by the oracle on average: the mean over pairs by the mean over pairs."""
     out: dict[str, float] = {}
     for key, pair in pairs.items():
         for kind in BOTH:
             stem = f"{key[0]}_to_{key[1]}_{kind}"
             out |= {f"{stem}_{name}": value for name, value in references.pair(key, pair, kind).items()}
-            released = [figures.get(f"{stem}_released_{error}") for error in ("distance_mm", "direction_deg")]
-            if None not in released:
-                out |= {f"{stem}_{name}": value for name, value in references.reach(key, pair, kind, (released[0], released[1])).items()}
+            released = [other for (a, b), other in theirs.items() if (a.removesuffix(FREE), b.removesuffix(FREE)) == key]
+            if released:
+                out |= {f"{stem}_{name}": value for name, value in references.reach(key, pair, kind, released).items()}
     for kind in BOTH if pairs else ():
         for error, unit in (("distance", "mm"), ("direction", "deg")):
             means = {
