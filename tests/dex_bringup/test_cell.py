@@ -93,7 +93,7 @@ def test_a_goal_moves_the_arms_and_ends_at_its_deadline(witness: Witness) -> Non
     assert 0.01 < moved < 0.5
 
 
-@pytest.mark.parametrize(("node", "reason"), [("policy", "policy_lost"), ("left_hand_decoder", "decoder_lost"), ("camera", "camera_lost")])
+@pytest.mark.parametrize(("node", "reason"), [("policy", "policy_lost"), ("left_decoder", "decoder_lost"), ("camera", "camera_lost")])
 def test_a_killed_node_means_hold_abort_and_a_new_goal_after_reset(witness: Witness, node: str, reason: str) -> None:
     result = witness.settled_goal(20.0, kill=node)
     assert (result.outcome, result.reason) == ("ABORTED", reason), result

@@ -15,8 +15,8 @@ from dex_core.errors import ConfigError
 REAL = "left_arm=10.0.0.1,right_arm=10.0.0.2,left_hand=10.0.0.3:6000,right_hand=10.0.0.4:6000"
 EXPECTED = {
     "sim": "dex_sim/sim_node", "left_arm": "dex_arms/arm_node", "right_arm": "dex_arms/arm_node", "left_hand": "dex_hands/hand_node",
-    "right_hand": "dex_hands/hand_node", "gate": "dex_control/gate_node", "left_hand_decoder": "dex_decode/decoder_node",
-    "right_hand_decoder": "dex_decode/decoder_node", "policy": "dex_policy/policy_node", "task": "dex_policy/task_node",
+    "right_hand": "dex_hands/hand_node", "gate": "dex_control/gate_node", "left_decoder": "dex_decode/decoder_node",
+    "right_decoder": "dex_decode/decoder_node", "policy": "dex_policy/policy_node", "task": "dex_policy/task_node",
     "camera": "dex_perception/camera_node", "state": "dex_monitor/state_node",
 }
 
@@ -39,7 +39,7 @@ def test_default_list(tmp_path: Path) -> None:
 
 def test_interfaces_reach_drivers_and_decoders(tmp_path: Path) -> None:
     given = {p.name: p.parameters.get("interface") for p in resolve(run_folder=tmp_path).processes}
-    assert given["left_hand"] == "left_hand" and given["left_hand_decoder"] == "left_hand"
+    assert given["left_hand"] == "left_hand" and given["left_decoder"] == "left_hand"
     assert given["right_arm"] == "right_arm" and given["gate"] is None
 
 

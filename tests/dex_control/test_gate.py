@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import pytest
 from dex_control.gate import CommandMode, Gate, watched_nodes
-from dex_core.types import ActionChunk, JointState
+from dex_core.types import ActionChunk, ActionSlice, JointState
 
 from dex_core.safety import Mode, Reason
 
@@ -17,7 +17,7 @@ NS = 1_000_000_000
 
 def test_the_whole_cell_is_watched(cell):
     assert [w.node for w in watched_nodes(cell)] == [
-        "policy", "left_hand_decoder", "right_hand_decoder", "camera", "left_arm", "right_arm", "left_hand", "right_hand", "task",
+        "policy", "left_decoder", "right_decoder", "camera", "left_arm", "right_arm", "left_hand", "right_hand", "task",
     ]
 
 
@@ -131,3 +131,69 @@ def test_starving_after_a_refusal_says_what_was_refused(rig):
     rig.send(rig.chunk(0, knots=rig.joints + 9.0 * np.arange(64)[:, None]))
     rig.step(502)
     assert rig.status.reason == Reason.CHUNK_STARVED and "refused [limit]" in rig.status.detail
+
+
+def blind(whole: ActionChunk) -> ActionChunk:
+    """What a policy that knows no joint sends: poses for arms, latents for hands."""
+    spaces = {"arm": ("wrist_pose", 9), "hand": ("latent", 32)}
+    slices = []
+    for s in whole.slices:
+        space, width = spaces[s.interface.split("_")[1]]
+        slices.append(ActionSlice(s.interface, space, np.zeros((s.steps, width))))
+    return dataclasses.replace(whole, slices=tuple(slices))
+
+
+def of_side(whole: ActionChunk, side: str) -> ActionChunk:
+    return dataclasses.replace(whole, slices=tuple(s for s in whole.slices if s.interface.startswith(side)))
+
+
+def test_chunks_whose_every_slice_is_decoded_are_followed(rig):
+    rig.step(3)
+    assert rig.gate.set_goal("g1", True, rig.now_ns).accepted
+    for sequence in range(3):
+        whole = rig.chunk(sequence)
+        rig.send(blind(whole))
+        rig.step()
+        for side in ("left", "right"):
+            rig.send(of_side(whole, side))
+        rig.step(50)
+        assert rig.gate.intake.sequence == sequence and rig.last.mode is CommandMode.TRACK
+    assert all(outcome.accepted for outcome in rig.outcomes)
+
+
+@pytest.mark.parametrize("speaks", [("left",), ()])
+def test_a_decoder_that_lives_but_decodes_nothing_is_named_and_ends_in_a_hold(rig, speaks):
+    rig.start(move=0.05)
+    for sequence in range(1, 4):
+        whole = rig.chunk(sequence)
+        rig.send(blind(whole))
+        for side in speaks:
+            rig.send(of_side(whole, side))
+        rig.step(40)
+        assert rig.outcomes[-1].reason == "incomplete" and "right_decoder" in rig.outcomes[-1].detail
+    assert rig.status.mode is Mode.FAULT and rig.status.latched and rig.status.reason == Reason.CHUNK_REJECTED
+    assert rig.status.cause == ("right_decoder" if speaks else "left_decoder") and "right_decoder" in rig.status.detail
+    rig.step(200, until=rig.at_rest)
+    held = rig.joints.copy()
+    rig.step(50)
+    np.testing.assert_allclose(rig.joints, held, atol=1e-3)
+
+
+def test_a_first_chunk_that_nobody_decodes_moves_nothing(rig):
+    rig.step(3)
+    assert rig.gate.set_goal("g1", True, rig.now_ns).accepted
+    before = rig.joints.copy()
+    rig.send(blind(rig.chunk(0)))
+    rig.step(510)
+    assert rig.status.reason == Reason.CHUNK_STARVED and "left_decoder" in rig.status.detail and "right_decoder" in rig.status.detail
+    np.testing.assert_allclose(rig.joints, before, atol=1e-6)
+
+
+def test_the_death_of_a_decoder_in_mid_chunk_holds_at_once(rig):
+    rig.start()
+    whole = rig.chunk(1)
+    rig.send(blind(whole))
+    rig.send(of_side(whole, "left"))
+    rig.silent.add("right_decoder")
+    rig.step(20)
+    assert (rig.status.reason, rig.status.cause) == (Reason.DECODER_LOST, "right_decoder")

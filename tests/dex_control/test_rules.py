@@ -18,7 +18,7 @@ NS = 1_000_000_000
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LEFT_JOINT1 = np.eye(26)[0]
 LOSSES = [
-    ("policy", Reason.POLICY_LOST), ("left_hand_decoder", Reason.DECODER_LOST), ("right_hand_decoder", Reason.DECODER_LOST),
+    ("policy", Reason.POLICY_LOST), ("left_decoder", Reason.DECODER_LOST), ("right_decoder", Reason.DECODER_LOST),
     ("camera", Reason.CAMERA_LOST), ("left_arm", Reason.DRIVER_LOST), ("right_hand", Reason.DRIVER_LOST), ("task", Reason.TASK_LOST),
 ]
 
@@ -172,11 +172,11 @@ def test_f25_a_node_that_hangs_or_is_deactivated_counts_as_lost(rig):
 
 
 def test_f25_no_goal_while_a_node_is_missing(rig):
-    rig.silent.add("right_hand_decoder")
+    rig.silent.add("right_decoder")
     rig.step(30)
     reply = rig.gate.set_goal("g1", True, rig.now_ns)
     assert (reply.accepted, reply.reason) == (False, Reason.DECODER_LOST)
-    assert "right_hand_decoder" in reply.detail
+    assert "right_decoder" in reply.detail
     assert rig.status.mode is Mode.IDLE
 
 

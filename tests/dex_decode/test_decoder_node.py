@@ -12,7 +12,9 @@ from dex_core.bundle.testing import write_latent_fixture
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_decode.decoder_node import DecoderNode
 from dex_msgs.msg import ActionChunk as ActionChunkMsg
+from dex_msgs.msg import MountedHand as MountedHandMsg
 from dex_ros.convert import chunk_from_msg, chunk_to_msg, joint_state_to_msg
+from dex_ros.mounted import mounted_from_msg
 from dex_ros.node import ACTIVE, UNCONFIGURED
 from dex_ros.testing import ros_domain, spinning, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
@@ -22,14 +24,14 @@ from sensor_msgs.msg import JointState as JointStateMsg
 
 from dex_core.bundle import load_bundle
 from dex_core.config import CellConfig, load_cell
-from dex_core.decode import LatentDecoder, columns_of
+from dex_core.decode import POSE_COLUMNS, LatentDecoder, PoseDecoder, columns_of
 from dex_core.kinematics import HandKinematics
 from dex_description import interface_urdf
 from dex_ros import names, qos
 
 pytestmark = pytest.mark.ros
 DOMAIN = 57
-HAND = "left_hand"
+HAND, ARM = "left_hand", "left_arm"
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +49,28 @@ class Peer(Node):
         super().__init__("peer", **kwargs)
         self.decoded: list[ActionChunkMsg] = []
         self.codes: list[str] = []
-        self.hand = cell.interface(HAND)
+        self.cell = cell
+        self.mounted: list[MountedHandMsg] = []
         self.out = self.create_publisher(ActionChunkMsg, names.ACTION_CHUNK, qos.CHUNK)
-        self.states = self.create_publisher(JointStateMsg, names.device_states(HAND), qos.SENSOR)
+        self.states = {n: self.create_publisher(JointStateMsg, names.device_states(n), qos.SENSOR) for n in (HAND, ARM)}
+        self.create_subscription(MountedHandMsg, names.mounted_hand("left"), self.mounted.append, qos.LATCHED)
         self.create_subscription(ActionChunkMsg, names.DECODED_CHUNK, self.decoded.append, qos.CHUNK)
         self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._note, qos.REPORT)
 
     def _note(self, message: DiagnosticArray) -> None:
         self.codes += [v.value for s in message.status for v in s.values if v.key == "code"]
 
-    def send(self, sequence: int, part: ActionSlice, corrupt: float | None = None) -> None:
-        chunk = ActionChunk(123_000_000_000, "goal", sequence, 0.05, 1.0, (part,), "hash", {"observed": 123_000_000_000})
+    def send(self, sequence: int, *parts: ActionSlice, corrupt: float | None = None) -> None:
+        chunk = ActionChunk(123_000_000_000, "goal", sequence, 0.05, 1.0, parts, "hash", {"observed": 123_000_000_000})
         message = chunk_to_msg(chunk)
         if corrupt is not None:
             message.slices[0].data[3] = corrupt
         self.out.publish(message)
 
-    def send_state(self) -> None:
-        n = len(self.hand.names)
-        self.states.publish(joint_state_to_msg(JointState(self.hand.names, np.array(self.hand.home), np.zeros(n), np.zeros(n), 1)))
+    def send_state(self, interface: str = HAND, age_s: float = 0.0) -> None:
+        part, stamp_ns = self.cell.interface(interface), self.get_clock().now().nanoseconds - round(age_s * 1e9)
+        zero = np.zeros(len(part.names))
+        self.states[interface].publish(joint_state_to_msg(JointState(part.names, np.array(part.home), zero, zero, stamp_ns)))
 
 
 @pytest.fixture()
@@ -132,6 +137,81 @@ def test_fingertips_come_back_as_named_joints_with_residual(pair: tuple[DecoderN
     assert chunk.slices[0].residual_m.shape == (64,) and chunk.slices[0].residual_m.max() < 1e-4
 
 
+def arm_poses(cell: CellConfig) -> np.ndarray:
+    """From home a hand's breadth down and aside."""
+    columns = np.tile(PoseDecoder.of_cell(cell, "left").home_columns, (64, 1))
+    columns[:, :3] += np.linspace(0.0, 1.0, 64)[:, None] * (0.05, -0.08, -0.04)
+    return columns
+
+
+def test_wrist_poses_and_latents_of_a_side_come_back_in_one_chunk(pair: tuple[DecoderNode, Peer], cell: CellConfig) -> None:
+    _, peer = pair
+    parts = (ActionSlice(ARM, "wrist_pose", arm_poses(cell), POSE_COLUMNS, "world"), latents(cell, poses(cell)))
+    peer.send(1, *parts)
+    wait_for(lambda: "state_stale" in peer.codes, "refusal without measured arm joints")
+    peer.codes.clear()
+    wait_for(lambda: peer.states[ARM].get_subscription_count() == 1, "discovery", 20.0)
+    peer.send_state(ARM, age_s=1.0)
+    peer.send(2, *parts)
+    wait_for(lambda: "state_stale" in peer.codes, "refusal of old arm joints")
+    sequence = 2
+
+    def retried() -> bool:
+        nonlocal sequence
+        sequence += 1
+        peer.send_state(ARM)
+        peer.send(sequence, *parts)
+        return bool(peer.decoded)
+
+    wait_for(retried, "decoded chunk", poll_s=0.1)
+    arm, hand = chunk_from_msg(peer.decoded[0]).slices
+    assert (arm.interface, arm.space, arm.names) == (ARM, "joint_position", cell.interface(ARM).names)
+    np.testing.assert_allclose(PoseDecoder.of_cell(cell, "left").columns(arm.data), arm_poses(cell), atol=1e-5)
+    assert arm.residual_m.shape == (64,) and arm.residual_m.max() < 1e-5
+    np.testing.assert_allclose(hand.data, poses(cell), atol=1e-5)
+
+
+def test_it_alone_says_which_hand_is_mounted_and_late_joiners_hear_it(pair: tuple[DecoderNode, Peer], cell: CellConfig) -> None:
+    node, peer = pair
+    wait_for(lambda: peer.mounted, "mounted hand")
+    space = load_bundle(cell.policy.latent_bundle)
+    hand = mounted_from_msg(peer.mounted[-1])
+    assert (hand.embodiment, hand.flange) == ("left_inspire", "left_link_eef")
+    assert hand.decoder_sha256 == space.graph_sha256("left_inspire/decoder")
+    np.testing.assert_allclose(hand.grasp_in_flange, PoseDecoder.of_cell(cell, "left").hand.grasp_in_flange, atol=1e-12)
+    late: list[MountedHandMsg] = []
+    peer.create_subscription(MountedHandMsg, names.mounted_hand("left"), late.append, qos.LATCHED)
+    wait_for(lambda: late, "mounted hand for a late joiner")
+    node.trigger_deactivate()
+    node.trigger_cleanup()
+    wait_for(lambda: peer.count_publishers(names.mounted_hand("left")) == 0, "taken back")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"frame_id": "left_link_base"}, "frame_unknown"),
+        ({"names": tuple(reversed(POSE_COLUMNS))}, "shape"),
+        ({"data": np.zeros((64, 9))}, "rotation"),
+        ({"data": np.zeros((64, 8)), "names": ()}, "shape"),
+    ],
+)
+def test_bad_wrist_poses_take_the_whole_side_with_them(pair: tuple[DecoderNode, Peer], cell: CellConfig, change: dict, code: str) -> None:
+    _, peer = pair
+    part = replace(ActionSlice(ARM, "wrist_pose", arm_poses(cell), POSE_COLUMNS, "world"), **change)
+    sequence = 0
+
+    def refused() -> bool:
+        nonlocal sequence
+        sequence += 1
+        peer.send_state(ARM)
+        peer.send(sequence, part, latents(cell, poses(cell)))
+        return code in peer.codes
+
+    wait_for(refused, f"refusal {code}", poll_s=0.1)
+    assert not peer.decoded
+
+
 def test_bad_chunks_are_dropped_and_named_and_good_ones_still_decoded(pair: tuple[DecoderNode, Peer], cell: CellConfig) -> None:
     _, peer = pair
     good = latents(cell, poses(cell))
@@ -145,7 +225,7 @@ def test_bad_chunks_are_dropped_and_named_and_good_ones_still_decoded(pair: tupl
         )
     ):
         peer.codes.clear()
-        peer.send(sequence, part, corrupt)
+        peer.send(sequence, part, corrupt=corrupt)
         wait_for(lambda wanted=code: wanted in peer.codes, f"diagnostics {code}")
         assert not peer.decoded
     peer.send(9, good)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dex_bringup.cli import main
-from dex_core.config import CellConfig
+from dex_core.config import CellConfig, load_cell
 from dex_eval.bag import BagError, find_mcap
 from dex_eval.evaluate import evaluate
 from dex_eval.plots import run_picture
@@ -55,6 +55,16 @@ def test_limits_of_predicted_chunks_are_counted(recording: Path, small_cell: Cel
     wild = fixture_cell(small_cell, tmp_path, ramp_rad=20.0)
     hits = evaluate(recording, cell=dataclasses.replace(small_cell, policy=wild.policy)).result
     assert hits["limit_hits"]["predicted"]["position"] or hits["refused"]
+
+
+@pytest.mark.parametrize("hand", ["inspire", "leap"])
+def test_a_model_of_wrist_poses_reproduces_its_chunks(tmp_path: Path, hand: str) -> None:
+    cell = fixture_cell(load_cell("xarm_bimanual", left_hand=hand), tmp_path / "bundles", wrist_poses=True)
+    bag = write_episode(tmp_path / "bag", cell, duration_s=1.7)
+    result = evaluate(bag).result
+    assert result["same_model"] and result["replayed"] == result["instants"] == 3 and not result["refused"]
+    assert result["largest_difference_from_recorded_rad"] < 1e-6
+    assert result["mean_error_rad"]["arm_measured"] < 1e-3 and result["mean_error_rad"]["hand_measured"] < 1e-3
 
 
 def test_pictures_alone_can_be_evaluated(small_cell: CellConfig, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class FakeCell(Node):
         self.picture_age_s = 0.0
         self.send_pictures = self.send_joints = True
         self.joint_value: float | None = None
-        self.alive = {"gate", "policy", "camera", "left_hand_decoder", "right_hand_decoder", *cell.interfaces}
+        self.alive = {"gate", "policy", "camera", "left_decoder", "right_decoder", *cell.interfaces}
         self.safety = SafetyState(mode=SafetyState.IDLE)
         self.gate_reply = self.policy_reply = ("", "")
         self.answer_policy = True

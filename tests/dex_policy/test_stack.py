@@ -32,8 +32,8 @@ NODES = {
     "gate": ("dex_control.gate_node", ""),
     "policy": ("dex_policy.policy_node", ""),
     "task": ("dex_policy.task_node", ""),
-    "left_hand_decoder": ("dex_decode.decoder_node", "left_hand"),
-    "right_hand_decoder": ("dex_decode.decoder_node", "right_hand"),
+    "left_decoder": ("dex_decode.decoder_node", "left_hand"),
+    "right_decoder": ("dex_decode.decoder_node", "right_hand"),
 }
 
 
@@ -131,7 +131,7 @@ def stack(cell: CellConfig, context: Context, tmp_path: Path) -> Iterator[Stack]
         fakes.destroy_node()
 
 
-@pytest.mark.parametrize(("victim", "reason"), [("policy", "policy_lost"), ("left_hand_decoder", "decoder_lost")])
+@pytest.mark.parametrize(("victim", "reason"), [("policy", "policy_lost"), ("left_decoder", "decoder_lost")])
 def test_killed_process_aborts_the_goal_and_a_restart_runs_again(stack: Stack, victim: str, reason: str) -> None:
     handle = stack.run_until_moving()
     wait_for(lambda: any(c.mode == JointCommand.TRACK for _, c in stack.commands), "tracking")

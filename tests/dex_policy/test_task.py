@@ -106,4 +106,4 @@ def test_which_instructions_are_judged() -> None:
 
 def test_everyone_needed_is_watched() -> None:
     nodes = [w.node for w in watched_nodes(load_cell("xarm_bimanual"))]
-    assert nodes[0] == "gate" and {"policy", "camera", "left_hand_decoder", "right_hand_decoder", "left_arm", "right_hand"} <= set(nodes)
+    assert nodes[0] == "gate" and {"policy", "camera", "left_decoder", "right_decoder", "left_arm", "right_hand"} <= set(nodes)

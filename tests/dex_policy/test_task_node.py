@@ -155,7 +155,7 @@ def test_bad_deadlines_are_refused(bench: Any, deadline_s: float) -> None:
     ("node", "reason"),
     [
         ("policy", "policy_lost"),
-        ("left_hand_decoder", "decoder_lost"),
+        ("left_decoder", "decoder_lost"),
         ("camera", "camera_lost"),
         ("right_arm", "driver_lost"),
         ("gate", "gate_lost"),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dex_core.chunks.join import decoder_of
 from dex_core.config import CellConfig, find_share, load_cell
 from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError
@@ -143,7 +144,7 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         *(node("dex_arms", "arm_node", name, 2, interface=name) for name in cell.interfaces if name.endswith("_arm")),
         *(node("dex_hands", "hand_node", name, 2, interface=name) for name in cell.interfaces if name.endswith("_hand")),
         node("dex_control", "gate_node", "gate", 1, essential=True),
-        *(node("dex_decode", "decoder_node", f"{name}_decoder", 0, interface=name) for name in cell.interfaces if name.endswith("_hand")),
+        *(node("dex_decode", "decoder_node", decoder_of(name), 0, interface=name) for name in cell.interfaces if name.endswith("_hand")),
         node("dex_policy", "policy_node", "policy", 0),
         node("dex_policy", "task_node", "task", 0),
         node("dex_perception", "camera_node", "camera", 0),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from dex_core.chunks import ChunkRefused
+from dex_core.chunks import ChunkRefused, Incomplete
 from dex_core.clock import NS
 from dex_core.config import CellConfig
 from dex_core.errors import DexError
@@ -111,7 +111,8 @@ class Gate:
         self._rejects_in_a_row += 1
         if self._rejects_in_a_row >= self.config.rejects_before_latch:
             code = Reason.NON_FINITE if reason == Reason.NON_FINITE else Reason.CHUNK_REJECTED
-            self._machine.fault(Trip(code, "action_chunk", f"{self._rejects_in_a_row} chunks refused in a row, the last: {text}"))
+            cause = error.silent[0] if isinstance(error, Incomplete) and error.silent else "action_chunk"
+            self._machine.fault(Trip(code, cause, f"{self._rejects_in_a_row} chunks refused in a row, the last: {text}"))
 
     def set_goal(self, goal_id: str, active: bool, now_ns: int) -> Reply:
         """Arms a new goal, or ends the running one."""

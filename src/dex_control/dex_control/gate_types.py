@@ -6,6 +6,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from dex_core.chunks.join import decoder_of
 from dex_core.config import CellConfig
 from dex_core.limits import SafeCommand
 from dex_core.safety import Reason, SafetyStatus, Watch
@@ -45,7 +46,7 @@ def watched_nodes(cell: CellConfig) -> tuple[Watch, ...]:
     hands = [name for name, interface in cell.interfaces.items() if interface.robot.kind == "hand"]
     return (
         Watch("policy", Reason.POLICY_LOST),
-        *(Watch(f"{hand}_decoder", Reason.DECODER_LOST) for hand in hands),
+        *(Watch(decoder_of(hand), Reason.DECODER_LOST) for hand in hands),
         *((Watch("camera", Reason.CAMERA_LOST),) if cell.cameras else ()),
         *(Watch(name, Reason.DRIVER_LOST, complaints_trip=True) for name in cell.interfaces),
         Watch("task", Reason.TASK_LOST),

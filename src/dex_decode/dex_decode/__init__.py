@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoders: latent and fingertip chunks to the named joints of one hand."""
+"""Decoders: latents, fingertips and wrist poses of chunks to the named joints of one side."""

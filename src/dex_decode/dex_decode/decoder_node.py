@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The decoder of one hand: takes its slice of every action chunk, in whatever space, and publishes named joints."""
+"""The decoder of one side: takes the slices of its hand and arm of every action chunk, in whatever space, and publishes named joints."""
 
 from __future__ import annotations
 
@@ -10,37 +10,41 @@ import threading
 import traceback
 from dataclasses import replace
 
-import numpy as np
-from dex_core.clock import Priority
-from dex_core.decode import FingertipSolver, SliceDecoder
-from dex_core.errors import DexError, JointNameError
-from dex_core.kinematics import HandKinematics
-from dex_core.policy.runtime import load_latent_decoder
-from dex_core.types import ActionChunk, Array, index_map
-from dex_ros.convert import chunk_from_msg, chunk_to_msg, joint_state_from_msg
+from dex_core.clock import NS, Priority
+from dex_core.decode import SideDecoder
+from dex_core.decode.side import DECODED
+from dex_core.errors import DexError
+from dex_core.policy.runtime import load_side_decoder
+from dex_core.types import ActionChunk, Array, JointState, index_map
+from dex_ros.convert import chunk_from_msg, chunk_to_msg, joint_state_from_msg, time_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.mounted import mounted_to_msg
 from dex_ros.node import DexNode, node_parser, spin_main
 from dex_ros.polling import PolledSubscription
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import JointState
+from sensor_msgs.msg import JointState as JointStateMsg
 
-from dex_description import interface_urdf
 from dex_msgs.msg import ActionChunk as ActionChunkMsg
+from dex_msgs.msg import MountedHand as MountedHandMsg
 from dex_ros import names, qos
 
 WAIT_S = 0.1
 
 
 class DecoderNode(DexNode):
-    """``action_chunk`` -> ``decoded_chunk`` for the hand named by the parameter ``interface``."""
+    """``action_chunk`` -> ``decoded_chunk`` for the hand named by the parameter ``interface`` and the arm that carries it.
+
+    It alone knows which hand that is, and says so on ``<side>/mounted_hand``, latched, from its activation on.
+    """
 
     realtime_priority = Priority.PICTURE_TO_ACTION
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("decoder", **kwargs)
-        self._decoder: SliceDecoder | None = None
-        self._state: PolledSubscription[JointState] | None = None
-        self._measured: Array | None = None
+        self._decoder: SideDecoder | None = None
+        self._inputs: dict[str, PolledSubscription[JointStateMsg]] = {}
+        self._states: dict[str, JointState] = {}
+        self._mounted: Publisher | None = None
         self._decoded = self._refused = 0
         self._last: tuple[str, int] = ("", 0)
         self._chunks: Publisher = self.create_publisher(ActionChunkMsg, names.DECODED_CHUNK, qos.CHUNK)
@@ -49,22 +53,23 @@ class DecoderNode(DexNode):
         self._worker: threading.Thread | None = None
 
     def configure(self) -> None:
-        """Loads the cell's latent bundle for the mounted hand, and the hand's kinematics."""
-        name = self.interface_name
-        interface = self.cell.interface(name)
-        latent = load_latent_decoder(self.cell, name)
-        kinematics = HandKinematics(interface.robot, interface_urdf(interface))
-        limits = {j: interface.robot.limits[j] for j in kinematics.names}
-        fingertip = FingertipSolver(kinematics, [m.lower_rad for m in limits.values()], [m.upper_rad for m in limits.values()])
-        self._decoder = SliceDecoder(name, interface, latent, fingertip)
-        self._measured = None
-        if self._state is None:
-            self._state = PolledSubscription(self, JointState, names.device_states(name), qos.SENSOR)
-        self.diagnostics.set("decoder", OK, f"{latent.embodiment}: latent of {latent.dim}, fingertips of {len(fingertip.fingers)} fingers")
+        """Loads the cell's latent bundle for the mounted hand, and the kinematics of hand and arm."""
+        interface = self.cell.interface(self.interface_name)
+        self._decoder = load_side_decoder(self.cell, interface.side)
+        self._states = {}
+        for name in self._decoder.parts:
+            if name not in self._inputs:
+                self._inputs[name] = PolledSubscription(self, JointStateMsg, names.device_states(name), qos.SENSOR)
+        if self._mounted is None:
+            self._mounted = self.create_publisher(MountedHandMsg, names.mounted_hand(interface.side), qos.LATCHED)
+        able = " and ".join(f"{name}: {', '.join(part.spaces)}" for name, part in self._decoder.parts.items())
+        without = "" if self._decoder.mounted is not None else "; no wrist poses: no grasp frame, or no arm of its own"
+        self.diagnostics.set("decoder", OK, f"{interface.side}_{interface.robot.name} decodes {able}{without}")
 
     def activate(self) -> None:
-        """Starts the decoding thread; what came before is forgotten."""
+        """Says which hand is mounted and starts the decoding thread; what came before is forgotten."""
         self._input.take_all()
+        self._tell_mounted()
         self._stop.clear()
         self._worker = threading.Thread(target=self._work, name="decode", daemon=True)
         self._worker.start()
@@ -94,27 +99,38 @@ class DecoderNode(DexNode):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def cleanup(self) -> None:
-        """Lets the bundle go."""
+        """Lets the bundle go, and takes back what was said of the hand."""
         self._decoder = None
-        if self._state is not None:
-            self._state.destroy()
-            self._state = None
+        for subscription in self._inputs.values():
+            subscription.destroy()
+        self._inputs = {}
+        if self._mounted is not None:
+            self.destroy_publisher(self._mounted)
+            self._mounted = None
+
+    def _tell_mounted(self) -> None:
+        assert self._decoder is not None and self._mounted is not None
+        if self._decoder.mounted is not None:
+            message = mounted_to_msg(self._decoder.mounted)
+            message.header.stamp = time_to_msg(self.now_ns())
+            self._mounted.publish(message)
 
     def _on_chunk(self, message: ActionChunkMsg) -> None:
-        """Decodes this hand's slice; what cannot be decoded is dropped, counted and named."""
+        """Decodes this side's slices; what cannot be decoded is dropped, counted and named."""
         decoder = self._decoder
         if not self.is_active or decoder is None:
             return
-        part = next((s for s in message.slices if s.interface == decoder.interface_name), None)
-        if part is None or part.space == "joint_position":
+        message.slices = [s for s in message.slices if s.interface in decoder.parts and s.space != DECODED]
+        if not message.slices:
             return  # the gate takes joint positions from the action chunk itself
-        message.slices = [part]
         try:
             chunk = chunk_from_msg(message)
             if (chunk.goal_id, chunk.sequence) == self._last:
                 raise DexError(f"chunk {chunk.sequence} came twice", code="duplicate")
             odd_before = decoder.flagged_steps + decoder.infeasible_steps
-            out = self._decode(decoder, chunk)
+            decoded = decoder.decode(chunk, self._measured)
+            assert decoded is not None  # it has a slice for this side
+            out = replace(decoded, timing_ns={**chunk.timing_ns, "decoded": self.now_ns()})
         except DexError as error:
             self._refused += 1
             self.get_logger().warning(f"chunk {message.sequence} dropped [{error.code}]: {error}")
@@ -125,45 +141,41 @@ class DecoderNode(DexNode):
         self._decoded += 1
         self._tell(decoder, out, decoder.flagged_steps + decoder.infeasible_steps > odd_before)
 
-    def _decode(self, decoder: SliceDecoder, chunk: ActionChunk) -> ActionChunk:
-        decoded = decoder.decode(chunk.slices[0], self._measured_joints(decoder, chunk.slices[0].space))
-        return replace(chunk, slices=(decoded,), timing_ns={**chunk.timing_ns, "decoded": self.now_ns()})
+    def _measured(self, interface: str) -> Array:
+        """Where a search starts: the newest measured joints of an arm or hand.
 
-    def _measured_joints(self, decoder: SliceDecoder, space: str) -> Array:
-        """Where a search starts: the measured joints. Raises DexError ``state_stale`` where a search needs them and there are none."""
-        message = self._state.take_newest() if self._state is not None and space == "fingertip_position" else None
+        Raises:
+            DexError: ``state_stale``, there are none or they are older than the gate allows; ``joint_names``.
+        """
+        message = self._inputs[interface].take_newest()
         if message is not None:
-            state = joint_state_from_msg(message)
-            try:
-                order = index_map(state.names, decoder.interface.names, f"joint state of {decoder.interface_name}")
-            except JointNameError:
-                self._measured = None
-                raise
-            self._measured = state.position_rad[order]
-        if self._measured is None:
-            if space == "fingertip_position":
-                raise DexError(f"no joint state of {decoder.interface_name} yet", code="state_stale")
-            return np.array(decoder.interface.home)  # only a search needs a start
-        return self._measured
+            self._states.pop(interface, None)  # the new one may be malformed: the old one does not stand in for it
+            self._states[interface] = joint_state_from_msg(message)
+        state = self._states.get(interface)
+        if state is None:
+            raise DexError(f"no joint state of {interface} yet", code="state_stale")
+        age_s, allowed_s = (self.now_ns() - state.stamp_ns) / NS, self.cell.control.state_timeout_s
+        if age_s > allowed_s:
+            raise DexError(f"joint state of {interface} is {age_s * 1e3:.0f} ms old; at most {allowed_s * 1e3:.0f} ms is allowed", code="state_stale")
+        return state.position_rad[index_map(state.names, self.cell.interface(interface).names, f"joint state of {interface}")]
 
-    def _tell(self, decoder: SliceDecoder, out: ActionChunk, odd: bool) -> None:
-        residual = out.slices[0].residual_m
-        worst = float(residual.max()) if residual.size else 0.0
+    def _tell(self, decoder: SideDecoder, out: ActionChunk, odd: bool) -> None:
+        worst = max((float(part.residual_m.max()) for part in out.slices if part.residual_m.size), default=0.0)
         text = "decoding" if not odd else "decoding, with steps off the latent space or out of reach"
         self.diagnostics.set("decoder", WARN if odd else OK, text, {"residual_max_m": f"{worst:.4f}", **self._counts(decoder)})
 
-    def _counts(self, decoder: SliceDecoder) -> dict[str, int]:
+    def _counts(self, decoder: SideDecoder) -> dict[str, int]:
         return {
             "decoded": self._decoded,
             "refused": self._refused,
             "latent_steps_flagged": decoder.flagged_steps,
-            "fingertip_steps_infeasible": decoder.infeasible_steps,
+            "steps_out_of_reach": decoder.infeasible_steps,
         }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the node."""
-    node_parser("Decoder of one hand: latents or fingertip positions into named joints.").parse_known_args(argv)
+    node_parser("Decoder of one side: latents, fingertip positions and wrist poses into named joints.").parse_known_args(argv)
     return spin_main(DecoderNode, argv)
 
 

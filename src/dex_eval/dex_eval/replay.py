@@ -6,14 +6,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from dex_core.config import CellConfig
-from dex_core.decode import SliceDecoder
+from dex_core.decode import MountedHand, SideDecoder
+from dex_core.decode.side import DECODED
 from dex_core.errors import DexError
-from dex_core.policy import Observation, Policy
-from dex_core.policy.runtime import load_latent_decoder
-from dex_core.types import ActionChunk, Array, JointState
+from dex_core.policy import MeasuredPoses, Observation, Policy
+from dex_core.policy.runtime import load_side_decoder
+from dex_core.types import ActionChunk, Array, JointState, index_map
 from dex_ros.convert import joint_state_from_msg, time_from_msg
 
 from dex_eval.bag import BagError
@@ -89,7 +91,10 @@ def _instruction(episode: Episode, chunk: ActionChunk) -> str:
 
 def replay(episode: Episode, policy: Policy, instants: list[Instant]) -> Iterator[Predicted]:
     """Asks the policy at every instant whose picture is in the recording; a new goal resets it first."""
-    decoders = {name: _decoder(episode.cell, name) for name in policy.spec.action_interfaces if name.endswith("_hand")}
+    sides = [name.split("_", 1)[0] for name in policy.spec.action_interfaces if name.endswith("_hand")]
+    decoders = {side: load_side_decoder(episode.cell, side) for side in sides}
+    told = {side: d.mounted for side, d in decoders.items() if side in policy.spec.mounted_sides and d.mounted is not None}
+    measured = MeasuredPoses(episode.cell, policy.spec.pose_interfaces)
     wanted = {instant.stamp_ns: instant for instant in instants}
     states = {interface: _States(found) for interface, found in episode.states.items()}
     goal: str | None = None
@@ -99,29 +104,43 @@ def replay(episode: Episode, policy: Policy, instants: list[Instant]) -> Iterato
             policy.reset()
             goal = instant.goal_id
         joints = {name: state for name in episode.cell.interfaces if (state := states[name].nearest(stamp_ns, instant.known_ns)) is not None}
-        yield _predict(episode.cell, policy, decoders, instant, Observation(stamp_ns, image, joints, instant.instruction))
+        yield _predict(episode.cell, policy, decoders, instant, Observation(stamp_ns, image, joints, instant.instruction), _Body(measured, told))
 
 
-def _decoder(cell: CellConfig, name: str) -> SliceDecoder:
-    return SliceDecoder(name, cell.interface(name), latent=load_latent_decoder(cell, name))
+class _Body(NamedTuple):
+    """What a policy is told of arms and hands besides their joints."""
+
+    measured: MeasuredPoses
+    mounted: dict[str, MountedHand]
 
 
-def _predict(cell: CellConfig, policy: Policy, decoders: dict[str, SliceDecoder], instant: Instant, observation: Observation) -> Predicted:
+def _predict(
+    cell: CellConfig, policy: Policy, decoders: dict[str, SideDecoder], instant: Instant, observation: Observation, body: _Body,
+) -> Predicted:
     try:
-        prediction = policy.infer(observation, instant.goal_id, instant.sequence)
+        prediction = policy.infer(body.measured.complete(observation, body.mounted), instant.goal_id, instant.sequence)
         started = time.perf_counter()
         chunk = prediction.chunk
+        parts = {s.interface: s for s in chunk.slices if s.space == DECODED}
+        for decoder in decoders.values():
+            decoded = decoder.decode(chunk, lambda name: _in_order(cell, name, observation))
+            parts.update({s.interface: s for s in (decoded.slices if decoded else ())})
         columns = []
         for name, interface in cell.interfaces.items():
-            part = chunk.slice_of(name)
-            if part is None:
+            if name not in parts:
                 raise DexError(f"the policy does not move {name}", code="incomplete")
-            if name in decoders:
-                part = decoders[name].decode(part, observation.joints[name].position_rad)
-            columns.append(part.data[:, [part.names.index(n) for n in interface.names]])
+            columns.append(parts[name].data[:, [parts[name].names.index(n) for n in interface.names]])
         return Predicted(instant, np.concatenate(columns, axis=1), chunk.time_of_step_ns(0), chunk.dt_s, prediction.inference_ms, (time.perf_counter() - started) * 1e3)
     except DexError as error:
         return Predicted(instant, np.zeros((0, len(cell.joint_names))), instant.stamp_ns, 1.0, float("nan"), float("nan"), error.code)
+
+
+def _in_order(cell: CellConfig, name: str, observation: Observation) -> Array:
+    """Measured joints of an interface in the order of its names. Raises DexError ``state_stale``, ``joint_names``."""
+    state = observation.joints.get(name)
+    if state is None:
+        raise DexError(f"no joint state of {name}", code="state_stale")
+    return state.position_rad[index_map(state.names, cell.interface(name).names, f"joint state of {name}")]
 
 
 class _States:

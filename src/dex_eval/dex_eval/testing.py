@@ -11,7 +11,8 @@ import numpy as np
 from dex_core.bundle import load_bundle
 from dex_core.bundle.testing import write_latent_fixture, write_policy_fixture
 from dex_core.config import CellConfig
-from dex_core.policy import Observation, load_policy
+from dex_core.policy import MeasuredPoses, Observation, load_policy
+from dex_core.policy.runtime import load_side_decoder
 from dex_core.types import JointState
 from dex_msgs.msg import ChunkReport, JointCommand, PolicyStatus, TaskState
 from dex_ros import names
@@ -24,14 +25,18 @@ START_NS = 1_800_000_000_000_000_000
 MS = 1_000_000
 
 
-def fixture_cell(cell: CellConfig, folder: Path, ramp_rad: float = 0.1) -> CellConfig:
-    """The cell with small exact bundles made in ``folder``: arms ramp by ``ramp_rad`` over a chunk, hands stay."""
+def fixture_cell(cell: CellConfig, folder: Path, ramp_rad: float = 0.1, wrist_poses: bool = False) -> CellConfig:
+    """The cell with small exact bundles made in ``folder``: arms ramp by ``ramp_rad`` over a chunk, hands stay.
+
+    With ``wrist_poses`` the policy speaks poses, and they stand still.
+    """
     write_latent_fixture(folder / "space", cell)
     space = load_bundle(folder / "space")
     hands = [i for i in cell.interfaces.values() if i.robot.kind == "hand"]
     anchors = {f"{i.side}_{i.robot.name}/{graph}": space.graph_sha256(f"{i.side}_{i.robot.name}/{graph}") for i in hands for graph in ("encoder", "decoder")}
     dofs = sum(len(i.names) for i in cell.interfaces.values() if i.robot.kind == "arm")
-    write_policy_fixture(folder / "policy", cell, "space", anchors, ramp=np.outer(np.linspace(0.0, ramp_rad, 64), np.ones(dofs)))
+    ramp = None if wrist_poses else np.outer(np.linspace(0.0, ramp_rad, 64), np.ones(dofs))
+    write_policy_fixture(folder / "policy", cell, "space", anchors, ramp=ramp, wrist_poses=wrist_poses)
     policy = dataclasses.replace(cell.policy, bundle=str(folder / "policy"), latent_bundle=str(folder / "space"))
     return dataclasses.replace(cell, policy=policy)
 
@@ -67,6 +72,9 @@ def write_episode(folder: Path, cell: CellConfig, duration_s: float = 4.0, edit:
 def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], None]) -> None:
     rng = np.random.default_rng(0)
     policy, _ = load_policy(cell)
+    decoders = [load_side_decoder(cell, i.side) for i in cell.interfaces.values() if i.robot.kind == "hand"]
+    told = {d.side: d.mounted for d in decoders if d.side in policy.spec.mounted_sides and d.mounted is not None}
+    measured = MeasuredPoses(cell, policy.spec.pose_interfaces)
     home = {name: JointState(i.names, np.array(i.home), np.zeros(len(i.names)), np.zeros(len(i.names)), 0) for name, i in cell.interfaces.items()}
     put(names.POLICY_STATUS, START_NS, PolicyStatus(goal_id="g1", instruction=policy.spec.instructions[0]))
     positions = [float(p) for i in cell.interfaces.values() for p in i.home]
@@ -85,8 +93,11 @@ def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], No
         put(names.IMAGE, now, image_to_msg(image, now, "camera_color_optical_frame"))
         if at_ms % 800:
             continue
-        chunk = policy.infer(Observation(now, image, joints, policy.spec.instructions[0]), "g1", sequence).chunk
+        seen = measured.complete(Observation(now, image, joints, policy.spec.instructions[0]), told)
+        chunk = policy.infer(seen, "g1", sequence).chunk
         put(names.ACTION_CHUNK, now + 30 * MS, chunk_to_msg(chunk))
+        for decoder in decoders:
+            put(names.DECODED_CHUNK, now + 40 * MS, chunk_to_msg(decoder.decode(chunk, lambda name: home[name].position_rad)))
         put(names.CHUNK_REPORT, now + 60 * MS, _report(now, sequence))
         sequence += 1
     put(names.TASK_STATE, START_NS + length_ms * MS, TaskState(task=cell.sim.task, success=True, progress=1.0))

@@ -40,6 +40,10 @@ def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
         RecordedTopic(names.JOINT_STATES, "sensor_msgs/msg/JointState", reliable=False),
         RecordedTopic(names.ACTION_CHUNK, "dex_msgs/msg/ActionChunk"),
         RecordedTopic(names.DECODED_CHUNK, "dex_msgs/msg/ActionChunk"),
+        *(
+            RecordedTopic(names.mounted_hand(interface.side), "dex_msgs/msg/MountedHand", latched=True)
+            for interface in cell.interfaces.values() if interface.robot.kind == "hand"
+        ),
         RecordedTopic(names.JOINT_COMMAND, "dex_msgs/msg/JointCommand"),
         RecordedTopic(names.COMMAND_REPORT, "dex_msgs/msg/CommandReport"),
         RecordedTopic(names.CHUNK_REPORT, "dex_msgs/msg/ChunkReport"),

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
+from dex_core.chunks.join import decoder_of
 from dex_core.clock import NS
 from dex_core.config import CellConfig, TaskConfig
 from dex_core.errors import DexError
@@ -57,7 +58,7 @@ def watched_nodes(cell: CellConfig) -> tuple[Watch, ...]:
     return (
         Watch("gate", "gate_lost"),
         Watch("policy", Reason.POLICY_LOST),
-        *(Watch(f"{h}_decoder", Reason.DECODER_LOST) for h in hands),
+        *(Watch(decoder_of(h), Reason.DECODER_LOST) for h in hands),
         *((Watch("camera", Reason.CAMERA_LOST),) if cell.cameras else ()),
         *(Watch(name, Reason.DRIVER_LOST) for name in cell.interfaces),
     )

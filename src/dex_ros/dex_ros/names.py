@@ -27,12 +27,18 @@ POLICY_SET_GOAL = "policy/set_goal"
 SIM_RESET = "sim/reset"
 RUN_TASK = "run_task"
 TASK_CANCEL = "task/cancel"
+SWAP_HAND = "supervisor/swap_hand"
 
 
 def device_states(interface: str) -> str:
     """``left_arm`` -> ``left/arm/joint_states``."""
     side, kind = interface.split("_", 1)
     return f"{side}/{kind}/joint_states"
+
+
+def mounted_hand(side: str) -> str:
+    """``left`` -> ``left/mounted_hand``."""
+    return f"{side}/mounted_hand"
 
 
 def device_trajectory(interface: str) -> str:

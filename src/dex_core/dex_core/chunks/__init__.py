@@ -3,12 +3,12 @@
 
 from dex_core.chunks.blend import Blend, BlendLimits, blend_duration
 from dex_core.chunks.check import ChunkRefused, check_chunk, monotonic_start_ns
-from dex_core.chunks.join import ChunkJoiner, Joined
+from dex_core.chunks.join import ChunkJoiner, Incomplete, Joined, decoder_of
 from dex_core.chunks.seam import Seam, seam_between
 from dex_core.chunks.spline import Point, Spline
 from dex_core.chunks.track import Accepted, ChunkTrack
 
 __all__ = [
-    "Accepted", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "ChunkTrack", "Joined", "Point", "Seam", "Spline",
-    "blend_duration", "check_chunk", "monotonic_start_ns", "seam_between",
+    "Accepted", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "ChunkTrack", "Incomplete", "Joined", "Point", "Seam",
+    "Spline", "blend_duration", "check_chunk", "decoder_of", "monotonic_start_ns", "seam_between",
 ]

@@ -6,6 +6,7 @@ from dex_core.decode.latent import DecodedLatents, LatentDecoder
 from dex_core.decode.mounted import ArmInWorld, MountedHand
 from dex_core.decode.pose import PoseDecoder, PoseSolution
 from dex_core.decode.rot6d import POSE_COLUMNS, pose_columns, poses_from_columns, tool_pose_columns, tool_poses_from_columns
+from dex_core.decode.side import SideDecoder
 from dex_core.decode.slices import SliceDecoder, columns_of
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MountedHand",
     "PoseDecoder",
     "PoseSolution",
+    "SideDecoder",
     "SliceDecoder",
     "columns_of",
     "pose_columns",

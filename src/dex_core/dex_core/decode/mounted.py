@@ -27,7 +27,7 @@ def homogeneous(pose: Pose | FixedFrame) -> Array:
 
 def grasp_in_root(hand: Interface) -> Array:
     """(4, 4) grasp frame of a hand in its root link, joints at home. Raises ConfigError where the hand gives none."""
-    frame = (getattr(hand.robot, "grasp", None) or {}).get(hand.side)
+    frame = (hand.robot.grasp or {}).get(hand.side)
     if frame is None:
         raise ConfigError(f"{hand.name}: hand {hand.robot.name!r} gives no grasp frame ('grasp') for side {hand.side!r}; wrist poses need one")
     kinematics = HandKinematics(hand.robot, read_description(hand.robot.urdf, hand.side))

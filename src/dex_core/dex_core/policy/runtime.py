@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dex_core.bundle.load import Bundle, LoadOptions, load_bundle
 from dex_core.config.cell import CellConfig
 from dex_core.decode.latent import LatentDecoder
+from dex_core.decode.mounted import MountedHand
+from dex_core.decode.side import SideDecoder
+from dex_core.errors import BundleError
 from dex_core.policy.chunk_policy import ChunkPolicy
 
 
@@ -31,8 +34,26 @@ def load_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.tim
     return ChunkPolicy(bundle, hands, wall_clock_ns), bundle
 
 
-def load_latent_decoder(cell: CellConfig, interface: str) -> LatentDecoder:
-    """The decoder of one mounted hand, from the cell's latent bundle. Raises BundleError or ConfigError."""
-    mounted = cell.interface(interface)
+def load_side_decoder(cell: CellConfig, side: str) -> SideDecoder:
+    """What decodes for one side's arm and hand, its latents from the cell's latent bundle. Raises BundleError or ConfigError."""
+    hand = cell.interface(f"{side}_hand")
     space = load_bundle(cell.policy.latent_bundle, load_options(cell, provider="cpu", threads=1))
-    return LatentDecoder(space, f"{mounted.side}_{mounted.robot.name}")
+    embodiment = f"{side}_{hand.robot.name}"
+    return SideDecoder.of_cell(cell, side, LatentDecoder(space, embodiment), space.graph_sha256(f"{embodiment}/decoder"))
+
+
+def mounted_hands(cell: CellConfig, policy: Bundle) -> dict[str, MountedHand]:
+    """Side -> hand, as a cell's description has it, for whoever runs a policy without nodes.
+
+    Args:
+        cell: with the hands to be driven.
+        policy: loaded; its latent space decodes them.
+
+    Raises:
+        ConfigError: a hand without grasp frame. BundleError: ``space_mismatch``, a hand the space does not have.
+    """
+    if policy.space is None:
+        raise BundleError(f"policy {policy.manifest.name!r} has no latent space", code="space_mismatch")
+    sides = [i.side for i in cell.interfaces.values() if i.robot.kind == "hand"]
+    names = {side: f"{side}_{cell.interface(f'{side}_hand').robot.name}" for side in sides}
+    return {side: MountedHand.of_cell(cell, side, policy.space.graph_sha256(f"{name}/decoder")) for side, name in names.items()}
