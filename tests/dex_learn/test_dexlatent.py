@@ -156,8 +156,9 @@ def _no_weights(payload: dict) -> None:
 
 @pytest.mark.parametrize(("spoil", "key", "expected"), [
     (_drop, "xarm7_paxini_right.hand_decoder.9.bias", r"\(16,\)"), (_reshape, "xarm7_ability_right.hand_mean_head.weight", r"\(16, 64\).*\(32, 64\)"),
-    (_double, "xarm7_xhand_right.hand_encoder_backbone.0.weight", "float64.*float32"), (_not_finite, "xarm7_inspire_right.hand_decoder.4.bias", "finite"),
-    (_extra, "xarm7_leap_right.hand_mean_head.bias", "unknown"), (_hands, "hand_names", "paxini.*xhand.*expected"), (_no_weights, "autoencoders", "missing"),
+    (_double, "xarm7_xhand_right.hand_encoder_backbone.0.weight", "float64.*float32"),
+    (_not_finite, "xarm7_inspire_right.hand_decoder.4.bias", "finite"), (_extra, "xarm7_leap_right.hand_mean_head.bias", "unknown"),
+    (_hands, "hand_names", "paxini.*xhand.*expected"), (_no_weights, "autoencoders", "missing"),
 ])
 def test_another_layout_is_refused_by_its_key(tmp_path: Path, spoil: Callable[[dict], None], key: str, expected: str) -> None:
     payload = copy.deepcopy(make_payload())

@@ -28,7 +28,8 @@ def sliding_hand(lower=0.0, upper=0.1) -> ScoredHand:
 
 def test_reconstruction_of_a_known_error() -> None:
     q = scores.sample_uniform(sliding_hand(), 50, np.random.default_rng(0))
-    assert scores.reconstruction(sliding_hand(), IDENTITY, q) == dict.fromkeys(("joint_rmse_rad", "tip_rmse_mm", "joint_mean_rad", "tip_mean_mm"), 0.0)
+    exact = scores.reconstruction(sliding_hand(), IDENTITY, q)
+    assert exact == dict.fromkeys(("joint_rmse_rad", "tip_rmse_mm", "joint_mean_rad", "tip_mean_mm"), 0.0)
     off = Codec(lambda q: q, lambda z: z + [0.003, 0.004, 0.0])
     found = scores.reconstruction(sliding_hand(), off, q)
     assert found["joint_mean_rad"] == pytest.approx(0.007 / 3) and found["joint_rmse_rad"] == pytest.approx(0.005 / np.sqrt(3.0))

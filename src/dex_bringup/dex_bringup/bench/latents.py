@@ -38,7 +38,7 @@ class Sizes(NamedTuple):
     rounds: int = 300
 
 
-QUICK = Sizes(200, 3, 4, 2, 20)
+QUICK = Sizes(120, 3, 4, 2, 20)
 
 
 @dataclass(frozen=True)

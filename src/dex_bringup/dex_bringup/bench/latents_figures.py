@@ -17,6 +17,11 @@ SHARES = ("tip_mean", "joint_mean", "tip_rmse", "joint_rmse")
 _ERRORS = ("distance_mm", "direction_palm_deg", "direction_fitted_deg")
 
 
+def share(ours: float, other: float) -> float:
+    """``ours`` by ``other``; infinite where the other is nothing, which misses every goal."""
+    return ours / other if other > 0.0 else float("inf")
+
+
 def bundle_figures(who: str, space: Space) -> dict[str, Any]:
     """Which bundle it was."""
     return {f"{who}_bundle": f"{space.bundle.manifest.name} {space.bundle.manifest.version}", f"{who}_hash": space.bundle.hash}
@@ -36,7 +41,7 @@ def hand_figures(ours: Mapping[str, Mapping[str, float]], theirs: Mapping[str, M
             figures |= {f"{other}_released_{key}": v for other, scores in theirs.items() if other == f"{name}{FREE}" for key, v in scores.items()}
         for key in SHARES:
             full = next(k for k in found[0] if k.startswith(key))
-            figures[f"{name}_{key}_share_of_released"] = figures[f"{name}_ours_{full}"] / figures[f"{name}_released_{full}"]
+            figures[f"{name}_{key}_share_of_released"] = share(figures[f"{name}_ours_{full}"], figures[f"{name}_released_{full}"])
     return figures
 
 
@@ -56,8 +61,8 @@ def pair_figures(ours: Mapping[Key, Pair], theirs: Mapping[Key, Pair]) -> dict[s
             best = [min(other.errors[kind][row] for other in found) for row in range(3)]
             figures |= {f"{stem}_released_{error}": value for error, value in zip(_ERRORS, best, strict=True)}
             figures[f"{stem}_released_direction_deg"] = min(best[1:])
-            figures[f"{stem}_distance_share_of_released"] = distance / best[0]
-            figures[f"{stem}_direction_share_of_released"] = direction / min(best[1:])
+            figures[f"{stem}_distance_share_of_released"] = share(distance, best[0])
+            figures[f"{stem}_direction_share_of_released"] = share(direction, min(best[1:]))
         if found:
             figures[f"{name}_released_turn_deg"] = found[0].turn_deg
     return figures | _averages(figures, ours) | _by_finger("ours", ours) | _by_finger("released", theirs)

@@ -143,7 +143,7 @@ def paper_columns(alone: Mapping[str, Mapping[str, float]], pairs: Mapping[Key, 
         return float(np.mean([scores[key] for scores in alone.values()]))
 
     def over_pairs(kind: str, row: int) -> float:
-        return float(np.mean([pair.errors[kind][row] for pair in pairs.values()]))
+        return float(np.mean([pair.errors[kind][row] for pair in pairs.values()])) if pairs else float("nan")
 
     axes = 2 if fitted else 1
     values = (

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from dex_bringup.bench.latents_figures import BOTH
+from dex_bringup.bench.latents_figures import BOTH, share
 from dex_bringup.bench.latents_hands import FREE
 from dex_bringup.bench.latents_measure import Key, Pair, at
 from dex_bringup.bench.latents_oracle import goals_in_reach, one_finger, whole_hand
@@ -93,6 +93,6 @@ def reference_figures(references: References, pairs: Mapping[Key, Pair], theirs:
                 for who in ("oracle", "whole", "ours_there")
             }
             out |= {f"average_{kind}_{who}_{error}_{unit}": value for who, value in means.items()}
-            out[f"average_{kind}_{error}_times_oracle"] = means["ours_there"] / max(means["oracle"], 1e-9)
-            out[f"average_{kind}_{error}_times_whole"] = means["ours_there"] / max(means["whole"], 1e-9)
+            out[f"average_{kind}_{error}_times_oracle"] = share(means["ours_there"], means["oracle"])
+            out[f"average_{kind}_{error}_times_whole"] = share(means["ours_there"], means["whole"])
     return out

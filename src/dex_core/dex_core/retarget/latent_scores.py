@@ -20,7 +20,7 @@ POINTS = 16
 GAP_M = (0.005, 0.06)
 """Thumb to finger of a source pinch that counts: below it the direction has no meaning, above it is no pinch."""
 GAP_TOLERANCE_M = 5e-4
-PINCH_STEPS = 40
+PINCH_STEPS = 15
 
 
 class ScoredHand(NamedTuple):
