@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.ros
 rclpy = pytest.importorskip("rclpy", reason="no ROS in this environment")
 
 from dex_control.gate import watched_nodes  # noqa: E402
+from dex_control.gate_node import GateNode  # noqa: E402
 from dex_control.jitter import measure_jitter  # noqa: E402
 from dex_msgs.msg import ActionChunk as ActionChunkMsg  # noqa: E402
 from dex_msgs.msg import ChunkReport, CommandReport, Heartbeat, JointCommand, SafetyState  # noqa: E402
@@ -32,6 +34,7 @@ from dex_ros.polling import PolledSubscription  # noqa: E402
 from dex_ros.testing import ros_domain, spinning, wait_for  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
 from sensor_msgs.msg import JointState as JointStateMsg  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 
@@ -261,3 +264,26 @@ def test_sigterm_ends_with_stop(fake: FakeCell) -> None:
     fake.process.send_signal(signal.SIGTERM)
     assert fake.process.wait(timeout=10.0) == 0
     wait_for(lambda: fake.commands[-1][1].mode == JointCommand.STOP, "a last STOP")
+
+
+def test_a_stop_outlives_a_new_cell(tmp_path: Path) -> None:
+    """Taken down and up with another hand in the cell, the gate has its limits, and what was latched still is."""
+    path = tmp_path / "cell.yaml"
+    load_cell("xarm_bimanual").save(path)
+    with ros_domain(DOMAIN) as context:
+        node = GateNode(context=context, namespace="swapped", parameter_overrides=[Parameter("cell_file", value=str(path))])
+        node.trigger_configure()
+        node.trigger_activate()
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        after = load_cell(path, left_hand="leap")
+        after.save(path)
+        node.trigger_configure()
+        node.trigger_activate()
+        assert node.is_active and node._joint_names == list(after.joint_names) and "left_15" in node._joint_names
+        assert (node._gate.status.mode, node._gate.status.latched, node._gate.status.cause) == (SafetyState.STOPPED, True, "gate")
+        assert node._ask(lambda gate: gate.set_goal("again", True, time.monotonic_ns())).reason == "latched"
+        assert node._ask(lambda gate: gate.reset(time.monotonic_ns())).accepted and not node._gate.status.latched
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        node.destroy_node()

@@ -285,7 +285,8 @@ def test_the_second_wall_stands_before_it(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("make", [
-    lambda i: SimulatedDriver(i, "/dev/ttyUSB0"), lambda i: SimulatedDriver(i, ADDRESS, timeout_s=0.0), lambda i: SimulatedDriver(i, ADDRESS, timeout_s=1e3),
+    lambda i: SimulatedDriver(i, "/dev/ttyUSB0"), lambda i: SimulatedDriver(i, ADDRESS, timeout_s=0.0),
+    lambda i: SimulatedDriver(i, ADDRESS, timeout_s=1e3),
 ])
 def test_wrong_words_are_refused_at_once(make) -> None:  # noqa: ANN001
     with pytest.raises(ConfigError, match="left_hand"):

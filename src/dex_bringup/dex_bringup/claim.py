@@ -28,7 +28,7 @@ class Claim:
     """Names held on this machine until ``release`` or the end of the process, however it ends (abstract UNIX sockets)."""
 
     def __init__(self) -> None:
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[str, socket.socket] = {}
 
     def take(self, key: str, what: str) -> None:
         """Takes one name. Raises AlreadyRunningError saying ``what`` is taken and by which process."""
@@ -40,12 +40,29 @@ class Claim:
             holder.close()
             pid = _owner_of(key)
             raise AlreadyRunningError(f"{what} is in use by process {pid or 'unknown'}; stop it first (kill {pid or 'PID'}), or give another namespace or ROS_DOMAIN_ID", pid) from error
-        self._sockets.append(holder)
+        self._sockets[key] = holder
 
     def release(self) -> None:
         """Gives every name back; any number of times."""
         while self._sockets:
-            self._sockets.pop().close()
+            self._sockets.popitem()[1].close()
+
+    def take_device(self, cell: CellConfig, name: str) -> None:
+        """Takes the address of one interface. Raises AlreadyRunningError, also when a simulator of it could not listen there."""
+        address = cell.address_of(name)
+        self.take(f"device/{address}", f"{name} at {address}")
+        if cell.simulated and address in listening_addresses(cell):
+            try:
+                _require_free(address)
+            except AlreadyRunningError:
+                self.give_device(address)
+                raise
+
+    def give_device(self, address: str) -> None:
+        """Gives one address back; nothing happens when it was not taken."""
+        holder = self._sockets.pop(f"device/{address}", None)
+        if holder is not None:
+            holder.close()
 
 
 def _owner_of(key: str) -> int:

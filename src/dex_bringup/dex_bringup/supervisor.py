@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from dex_bringup.resolve import Resolution
 from dex_bringup.shared_memory import remove_stale_segments
 
 if TYPE_CHECKING:
-    from dex_bringup.client import CellClient
+    from dex_bringup.client import CellClient, PolledService
 
 ACTIVE = 3
 RESPAWN_DELAY_S = 1.0
@@ -43,7 +43,8 @@ class Supervisor:
 
     def __init__(self, resolution: Resolution, environment: Mapping[str, str] | None = None, notify: Callable[[str], None] = lambda _text: None) -> None:
         self.resolution = resolution
-        self._notify = notify
+        self.notify = notify
+        self._desk: PolledService | None = None
         self._claim: Claim | None = None
         self._client: CellClient | None = None
         self._reported: set[int] = set()
@@ -88,7 +89,7 @@ class Supervisor:
                 continue
             if child.pid not in self._reported:
                 self._reported.add(child.pid)
-                self._notify(f"{child.name} ended ({child.exit_text}); log: {child.log_path}")
+                self.notify(f"{child.name} ended ({child.exit_text}); log: {child.log_path}")
                 if child.process.essential:
                     raise CellDownError(f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path)))
             self._respawn(child)
@@ -99,10 +100,69 @@ class Supervisor:
         wanted = self.resolution.arguments["use_respawn"] == "true" and child.process.lifecycle
         if wanted and len(recent) <= RESPAWNS_PER_MINUTE and now - child.starts[-1] > RESPAWN_DELAY_S:
             child.start()
-            self._notify(f"{child.name} started again; it moves nothing before a reset and a new goal")
+            self.notify(f"{child.name} started again; it moves nothing before a reset and a new goal")
 
-    def wait_active(self, timeout_s: float, on_progress: Callable[[int, int], None] | None = None, tick: Callable[[], None] | None = None) -> float:
-        """Waits until every lifecycle node says by its heartbeat that it is active.
+    def raise_if_down(self) -> None:
+        """Raises CellDownError when an essential process has ended."""
+        for child in self.children:
+            if child.process.essential and not child.running:
+                raise CellDownError(f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path)))
+
+    def end(self, children: Collection[Child]) -> None:
+        """Ends some processes for good or until ``Child.start``: ``tick`` does not start them again."""
+        from dex_bringup.swap import end_wanted
+
+        self._reported.update(end_wanted(list(children)))
+
+    @property
+    def client(self) -> "CellClient":
+        """The supervisor's own line to the cell."""
+        return self._connect()
+
+    @property
+    def claim(self) -> Claim:
+        """Names this cell holds on the machine. Raises DexError before ``start``."""
+        if self._claim is None:
+            raise DexError("the cell is not started")
+        return self._claim
+
+    def swap(self, side: str, hand: str, address: str = "", tick: Callable[[], None] | None = None) -> str:
+        """Puts another hand on one side while no goal runs; returns a sentence on it. Raises as ``HandSwap``."""
+        from dex_bringup.swap import HandSwap
+
+        swap = HandSwap(self, side, hand, address, tick)
+        swap.run()
+        return f"{swap.name} is {swap.new}, was {swap.old}; the robot is stopped: it takes a reset and a new goal to move (dex run --reset ...)"
+
+    def serve(self, tick: Callable[[], None] | None = None) -> None:
+        """Answers one request of the tools, if there is one; call it as often as ``tick``. Raises CellDownError."""
+        from dex_msgs.srv import SwapHand
+        from dex_ros import names
+
+        from dex_bringup.client import PolledService
+
+        if self._desk is None:
+            self._desk = PolledService(self.client, SwapHand, names.SWAP_HAND)
+        asked = self._desk.take()
+        if asked is None:
+            return
+        (request, header), started, response = asked, time.monotonic(), SwapHand.Response()
+        try:
+            response.detail, response.success = self.swap(request.side, request.hand, request.address, tick), True
+        except DexError as error:
+            response.reason, response.detail = error.code, str(error)
+            if isinstance(error, CellDownError):
+                raise
+        finally:
+            response.duration_s = time.monotonic() - started
+            self._desk.answer(response, header)
+        self.notify(f"{response.detail} ({response.duration_s:.1f} s)")
+
+    def wait_active(
+        self, timeout_s: float, on_progress: Callable[[int, int], None] | None = None, tick: Callable[[], None] | None = None,
+        only: Collection[str] = (),
+    ) -> float:
+        """Waits until every lifecycle node, or each of ``only``, says by its heartbeat that it is active.
 
         Returns:
             Seconds waited.
@@ -114,7 +174,7 @@ class Supervisor:
         started = time.monotonic()
         states: dict[str, int] = {}
         reasons: dict[str, str] = {}
-        wanted = [child.name for child in self.children if child.process.lifecycle]
+        wanted = list(only) or [child.name for child in self.children if child.process.lifecycle]
         client = self._connect()
         heartbeats = client.heartbeats()
         try:
@@ -127,6 +187,7 @@ class Supervisor:
                     states[beat.node], reasons[beat.node] = beat.state, beat.reason
                 self.tick()
                 self._give_up_on_crashes(wanted, states)
+                self._give_up_on_refusals([name for name in only if states.get(name, ACTIVE) != ACTIVE], reasons)
                 if tick is not None:
                     tick()
                 if on_progress is not None:
@@ -140,6 +201,14 @@ class Supervisor:
         for child in self.children:
             if child.name in wanted and child.name not in states and len(child.starts) > CRASHES_AT_START and not child.running:
                 raise CellDownError(f"{child.name} does not start ({child.exit_text}); log: {child.log_path}\n" + "\n".join(last_lines(child.log_path)))
+
+    def _give_up_on_refusals(self, names: list[str], reasons: Mapping[str, str]) -> None:
+        """A node that says why it cannot start, where waiting does not help, will not come."""
+        from dex_ros.node import RETRIED_CODES
+
+        for name in names:
+            if reasons[name] and reasons[name] not in RETRIED_CODES:
+                raise DexError(f"{name} does not start [{reasons[name]}]; the end of its log:\n" + "\n".join(last_lines(self.child(name).log_path, 3)))
 
     def _connect(self) -> "CellClient":
         """The supervisor's own line to the cell, made once and early so that the stop finds the gate at once."""
@@ -169,7 +238,7 @@ class Supervisor:
         try:
             self._client.stop_gate(timeout_s)
         except DexError as error:
-            self._notify(f"gate did not confirm the stop: {error}")
+            self.notify(f"gate did not confirm the stop: {error}")
             return False
         return True
 
@@ -181,6 +250,9 @@ class Supervisor:
         """
         if any(child.running for child in self.children):
             self.stop_robot()
+        if self._desk is not None:
+            self._desk.destroy()
+            self._desk = None
         if self._client is not None:
             self._client.close()
             self._client = None

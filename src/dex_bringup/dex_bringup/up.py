@@ -68,6 +68,7 @@ def run_cell(cell: str | Path, arguments: Mapping[str, str], show: Callable[[str
         show(f"dex: all nodes active after {waited_s:.1f} s; try: dex run \"Push the two tomato cans together\" (Ctrl-C here stops the robot, then the cell)")
         while True:
             supervisor.tick()
+            supervisor.serve(tick)
             tick()
             time.sleep(0.05)
     except KeyboardInterrupt:

@@ -47,14 +47,17 @@ class GateNode(DexNode):
         self._thread: threading.Thread | None = None
         self._running = threading.Event()
         self._missed = 0
+        self._latch: SafetyStatus | None = None
         self.create_timer(DIAGNOSE_PERIOD_S, self._diagnose)
         self.create_service(SetGoal, names.GATE_SET_GOAL, self._on_set_goal)
         self.create_service(Trigger, names.GATE_STOP, self._on_stop)
         self.create_service(Trigger, names.GATE_RESET, self._on_reset)
 
     def configure(self) -> None:
-        """Builds the core from the cell and opens every topic."""
+        """Builds the core from the cell and opens every topic; what was latched before a cleanup stays latched."""
         self._gate = Gate(self.cell)
+        if self._latch is not None:
+            self._gate.stop(self._latch.cause, self._latch.detail)
         self._commands = self.create_publisher(JointCommand, names.JOINT_COMMAND, qos.COMMAND)
         self._states = self.create_publisher(SafetyState, names.SAFETY_STATE, qos.LATCHED)
         self._reports = self.create_publisher(CommandReport, names.COMMAND_REPORT, qos.REPORT)
@@ -95,6 +98,7 @@ class GateNode(DexNode):
         for publisher in (self._commands, self._states, self._reports, self._chunk_reports):
             self.destroy_publisher(publisher)
         self._processes.close()
+        self._latch = self._gate.status if self._gate.status.latched else None
         self._gate = None
 
     def _run(self) -> None:

@@ -171,7 +171,8 @@ class SimulatedDriver:
             self._socket.sendall(Frame(kind, self._sequence, self._hand, self._joints, position_rad=position_rad).pack())
             answer = self._receive(self._socket, deadline_ns)
         except OSError as error:
-            why = f"{self.who}: the simulation at {self._address} did not answer {kind.name} within {self._timeout_s} s ({error or type(error).__name__})"
+            what = f"did not answer {kind.name} within {self._timeout_s} s ({error or type(error).__name__})"
+            why = f"{self.who}: the simulation at {self._address} {what}"
             self._lose(why)
             raise ConnectionLostError(why) from error
         self._error, self._far_dropped = answer.error, answer.dropped

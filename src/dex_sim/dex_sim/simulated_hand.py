@@ -55,6 +55,10 @@ class SimulatedHand:
         self._enabled, self._held, self._closed = False, True, False
         self._error = self._lasting = 0
         self._heard_ns = 0
+        self._actions: dict[Kind, Callable[[Frame], Refusal]] = {
+            Kind.HELLO: self._disable, Kind.ENABLE: self._enable, Kind.DISABLE: self._disable, Kind.COMMAND: self._command,
+            Kind.READ: lambda _frame: Refusal.NONE, Kind.HOLD: self._on_hold, Kind.CLEAR: self._clear,
+        }
         host, port = split_address(address, interface.name)
         self._end_listening = loop.listen(host, port, self._accept)
         loop.call(lambda: loop.every(WATCH_PERIOD_S, self._watch))
@@ -147,11 +151,7 @@ class SimulatedHand:
     def _do(self, frame: Frame) -> Refusal:
         if self._error and frame.kind not in _ANSWERED_LOCKED:
             return Refusal.DEVICE_ERROR
-        actions: dict[Kind, Callable[[Frame], Refusal]] = {
-            Kind.HELLO: self._disable, Kind.ENABLE: self._enable, Kind.DISABLE: self._disable, Kind.COMMAND: self._command,
-            Kind.READ: lambda _frame: Refusal.NONE, Kind.HOLD: self._on_hold, Kind.CLEAR: self._clear,
-        }
-        action = actions.get(frame.kind)
+        action = self._actions.get(frame.kind)
         return Refusal.UNKNOWN if action is None else action(frame)
 
     def _enable(self, _frame: Frame) -> Refusal:

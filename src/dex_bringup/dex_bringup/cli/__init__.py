@@ -10,6 +10,7 @@ from collections.abc import Sequence
 VERBS = {
     "up": "start a cell and keep it running until Ctrl-C",
     "run": "give a running cell one instruction and wait for the result",
+    "swap": "put another hand on one side of a running cell",
     "demo": "start the simulated cell, run the task, show the result",
     "record": "repair a recording that was cut off, or say what is in one",
     "eval": "replay a recording without a robot and score a model on it",
@@ -31,6 +32,7 @@ examples:
   dex demo                                      see it work, no screen needed
   dex up record:=true                           start the cell, record everything
   dex run "Push the two tomato cans together"   in a second terminal
+  dex swap left leap                            another hand on the left arm, policy untouched
   dex eval ~/.ros/dex/RUN/bag                   score the model on the recording
   dex show ability                              a hand in the browser, a slider per joint
   dex up sim:=false addresses:=left_arm=192.168.1.11,...   real hardware
