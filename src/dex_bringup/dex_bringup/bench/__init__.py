@@ -11,6 +11,7 @@ BENCHES = {
     "arm-ik": "tool pose to joints, beside other libraries: time, share solved, jumps",
     "collision": "smallest distance of a whole cell with its gradient, and of a chunk",
     "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
+    "cross-hand": "one latent policy on every hand, beside padded joints and retargeting from one hand: success in lockstep",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
     "eval": "speed of dex eval against real time",
 }

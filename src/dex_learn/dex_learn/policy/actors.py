@@ -70,7 +70,8 @@ class BundlePolicy:
         assert bundle.space is not None  # a chunk policy with latents was loaded with its space
         self.hash = bundle.hash
         self._cell, self._policy, self._body = cell, ChunkPolicy(bundle), make_body(bundle.space)
-        self._mounted = {side: MountedHand.of_cell(cell, side, bundle.space) for side in SIDES}
+        decoders = {side: f"{side}_{cell.interface(f'{side}_hand').robot.name}/decoder" for side in SIDES}
+        self._mounted = {side: MountedHand.of_cell(cell, side, bundle.space.graph_sha256(name)) for side, name in decoders.items()}
         self.inference_ms: list[float] = []
         self.flags: list[str] = []
 

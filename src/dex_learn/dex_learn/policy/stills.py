@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -105,5 +104,4 @@ def _move_fruit(lockstep: LockstepCell, qpos: Array, side: str, arm_rad: Array, 
     else:
         return
     turn = rng.normal(size=4)
-    mujoco.mju_normalize4(turn)
-    qpos[address + 3 : address + 7] = turn
+    qpos[address + 3 : address + 7] = turn / np.linalg.norm(turn)
