@@ -15,8 +15,10 @@ import pytest
 from dex_core.bundle.testing import write_fixture_pair
 from dex_core.types import JointState
 from dex_msgs.msg import ActionChunk, ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
+from dex_msgs.msg import MountedHand as MountedHandMsg
 from dex_msgs.srv import SetGoal
 from dex_ros.convert import image_to_msg, joint_state_to_msg
+from dex_ros.mounted import mounted_to_msg
 from dex_ros.node import DexNode
 from dex_ros.testing import ros_domain, spinning
 from diagnostic_msgs.msg import DiagnosticArray
@@ -28,6 +30,7 @@ from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState as JointStateMsg
 
 from dex_core.config import CellConfig, load_cell
+from dex_core.decode import MountedHand
 from dex_ros import names, qos
 
 DOMAIN = 57
@@ -59,6 +62,7 @@ class FakeCell(Node):
         self._safety = self.create_publisher(SafetyState, names.SAFETY_STATE, qos.LATCHED) if gate else None
         self._judge = self.create_publisher(TaskState, names.TASK_STATE, qos.LATCHED)
         self._reports = self.create_publisher(ChunkReport, names.CHUNK_REPORT, qos.REPORT) if gate else None
+        self._mounted: dict[str, Any] = {}
         self._status = None
         self.create_subscription(ActionChunk, names.ACTION_CHUNK, self.chunks.append, qos.CHUNK)
         self.create_subscription(PolicyStatus, names.POLICY_STATUS, self.statuses.append, qos.LATCHED)
@@ -90,6 +94,12 @@ class FakeCell(Node):
     def report(self, **fields: object) -> None:
         """Publishes a chunk's fate."""
         self._reports.publish(ChunkReport(**fields))
+
+    def mount(self, hand: MountedHand) -> None:
+        """Says, as that side's decoder would, which hand is mounted."""
+        if hand.side not in self._mounted:
+            self._mounted[hand.side] = self.create_publisher(MountedHandMsg, names.mounted_hand(hand.side), qos.LATCHED)
+        self._mounted[hand.side].publish(mounted_to_msg(hand))
 
     def complaints(self, text: str) -> list[Any]:
         """Diagnostics that hold ``text``."""
@@ -144,9 +154,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def blind_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that knows no hand, and a space of two hands."""
+    root = tmp_path_factory.mktemp("blind_models")
+    write_fixture_pair(root, load_cell("xarm_bimanual"), others=[load_cell("xarm_bimanual", hand="leap")], wrist_poses=True)
+    return root
+
+
+@pytest.fixture()
+def blind_cell(blind_models: Path) -> CellConfig:
+    """The cell with that policy."""
+    return quick_cell(blind_models)
+
+
 @pytest.fixture()
 def cell(models: Path) -> CellConfig:
     """The bimanual cell with fixture bundles and a quick policy."""
+    return quick_cell(models)
+
+
+def quick_cell(models: Path) -> CellConfig:
+    """The bimanual cell with bundles of a folder and ten chunks a second."""
     base = load_cell("xarm_bimanual")
     policy = replace(base.policy, bundle=str(models / "push_cans"), latent_bundle=str(models / "xl_vla_latent"), provider="cpu", replan_period_s=0.1)
     control = replace(base.control, heartbeat_timeout_s=0.5)  # the fakes share two cores with other tests

@@ -16,7 +16,10 @@ from dex_ros.convert import chunk_from_msg
 from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED
 from dex_ros.testing import wait_for
 
-from dex_core.config import CellConfig
+from dex_core.bundle import Bundle
+from dex_core.config import CellConfig, load_cell
+from dex_core.decode import PoseDecoder
+from dex_core.policy.runtime import load_policy, mounted_hands
 from dex_ros import names
 
 pytestmark = pytest.mark.ros
@@ -173,3 +176,44 @@ def test_corrupted_bundle_fails_configure_with_file_and_reason(bench: Any, cell:
         status = last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED, "REFUSED")
         assert status.reason == "hash_mismatch" and "policy.onnx" in status.detail
         wait_for(lambda: fakes.complaints("hash_mismatch"), "diagnostics")
+
+
+def pretend(fakes: Any, cell: CellConfig, bundle: Bundle) -> None:
+    """The fake cell has this cell's hands, and its decoders say so."""
+    fakes.cell = cell
+    for hand in mounted_hands(cell, bundle).values():
+        fakes.mount(hand)
+
+
+def test_a_policy_that_knows_no_hand_follows_what_is_mounted(bench: Any, blind_cell: CellConfig) -> None:
+    bundle = load_policy(blind_cell)[1]
+    with bench(PolicyNode, blind_cell, serve_policy=False) as (node, fakes):
+        assert node.state_id == ACTIVE
+        reply = ask(fakes, "g1")
+        assert not reply.accepted and reply.reason == "hand_unknown"
+        last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED and s.reason == "hand_unknown", "REFUSED")
+        assert not fakes.chunks
+        pretend(fakes, blind_cell, bundle)
+        wait_for(lambda: ask(fakes, "g1").accepted, "goal with known hands", 10.0)
+        wait_for(lambda: len(fakes.chunks) >= 2, "chunks", 10.0)
+        chunk = chunk_from_msg(fakes.chunks[-1])
+        for side in ("left", "right"):
+            arm = chunk.slice_of(f"{side}_arm")
+            assert (arm.space, arm.frame_id) == ("wrist_pose", "world")
+            np.testing.assert_allclose(arm.data, np.tile(PoseDecoder.of_cell(blind_cell, side).home_columns, (64, 1)), atol=1e-5)
+
+        swapped = load_cell("xarm_bimanual", left_hand="leap")
+        pretend(fakes, swapped, bundle)
+        wait_for(lambda: fakes.complaints("left_leap, right_inspire"), "the new hand in diagnostics", 10.0)
+        home = PoseDecoder.of_cell(swapped, "left").home_columns
+        wait_for(lambda: np.allclose(chunk_from_msg(fakes.chunks[-1]).slice_of("left_arm").data, home, atol=1e-5), "poses of the new hand", 10.0)
+        assert {m.goal_id for m in fakes.chunks} == {"g1"}
+
+        foreign = mounted_hands(swapped, bundle)["left"]
+        fakes.mount(replace(foreign, decoder_sha256="0" * 64))
+        last_status(fakes, lambda s: s.reason == "space_mismatch", "refusal of a hand of another space")
+        count = len(fakes.chunks)
+        last_status(fakes, lambda s: s.reason == "space_mismatch" and s.observations_refused > 3, "more refusals")
+        assert len(fakes.chunks) <= count + 1
+        fakes.mount(foreign)
+        wait_for(lambda: len(fakes.chunks) >= count + 3, "chunks again", 10.0)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from dex_core.errors import DexError
@@ -8,8 +11,10 @@ from dex_core.types import JointState
 from dex_policy.serving import PolicyServer
 
 from dex_core.bundle import load_bundle
-from dex_core.config import CellConfig
-from dex_core.policy import ChunkPolicy, Observation
+from dex_core.config import CellConfig, load_cell
+from dex_core.decode import MountedHand
+from dex_core.policy import ChunkPolicy, MeasuredPoses, Observation
+from dex_core.policy.runtime import load_policy, mounted_hands
 
 NS = 1_000_000_000
 WALL = 1_700_000_000 * NS
@@ -67,3 +72,53 @@ def test_each_goal_begins_anew(server: PolicyServer, cell: CellConfig) -> None:
         assert info.value.code == "busy"
         assert not server.end("other") and server.end(goal) and server.goal is None
     assert server.step(observe(cell, WALL + 5), 0, WALL) is None, "no goal, no chunk"
+
+
+def test_no_goal_before_the_hands_are_known_and_none_for_a_hand_of_another_space(blind_cell: CellConfig) -> None:
+    policy, bundle = load_policy(blind_cell)
+    server, hands = PolicyServer(policy, blind_cell.policy), mounted_hands(blind_cell, bundle)
+    server.note_mounted(hands["left"])
+    with pytest.raises(DexError, match="right_decoder") as info:
+        server.begin("g", TEXT)
+    assert info.value.code == "hand_unknown" and server.goal is None
+    server.note_mounted(replace(hands["right"], decoder_sha256="0" * 64))
+    with pytest.raises(DexError) as info:
+        server.begin("g", TEXT)
+    assert info.value.code == "space_mismatch" and server.goal is None
+    server.note_mounted(hands["right"])
+    server.begin("g", TEXT)
+    server.due(0)
+    measured = MeasuredPoses(blind_cell, policy.spec.pose_interfaces)
+    assert server.step(measured.complete(observe(blind_cell, WALL), server.mounted), 0, WALL) is not None
+    assert server.step(observe(blind_cell, WALL + 1), 0, WALL) is None and server.refusals == {"hand_unknown": 1}
+
+
+def test_a_goal_waits_a_moment_for_a_decoder_that_has_just_started(blind_cell: CellConfig) -> None:
+    policy, bundle = load_policy(blind_cell)
+    server, hands = PolicyServer(policy, blind_cell.policy), mounted_hands(blind_cell, bundle)
+    server.note_mounted(hands["left"])
+    later = threading.Timer(0.1, server.note_mounted, (hands["right"],))
+    later.start()
+    assert server.begin("g", TEXT).goal_id == "g"
+    later.join()
+
+
+def test_a_hand_exchanged_in_mid_goal_is_followed_and_a_foreign_one_refused(blind_cell: CellConfig) -> None:
+    policy, bundle = load_policy(blind_cell)
+    server, measured = PolicyServer(policy, blind_cell.policy), MeasuredPoses(blind_cell, policy.spec.pose_interfaces)
+    other = load_cell("xarm_bimanual", left_hand="leap")
+    leap = mounted_hands(other, bundle)["left"]
+
+    def look(cell: CellConfig, stamp_ns: int) -> object:
+        return server.step(measured.complete(observe(cell, stamp_ns, stamp_ns - WALL), server.mounted), 0, WALL)
+
+    for hand in mounted_hands(blind_cell, bundle).values():
+        server.note_mounted(hand)
+    server.begin("g", TEXT)
+    server.due(0)
+    assert look(blind_cell, WALL) is not None and policy.hand_changes == 0
+    server.note_mounted(leap)
+    assert look(blind_cell, WALL + 1) is None and server.status().reason == "joint_names", "the new hand's joints are not there yet"
+    assert look(other, WALL + 2) is not None and policy.hand_changes == 1 and server.status().chunks == 2
+    server.note_mounted(MountedHand("left", "shadow", leap.flange, leap.grasp_in_flange, leap.decoder_sha256))
+    assert look(other, WALL + 3) is None and server.status().reason == "space_mismatch"

@@ -11,14 +11,15 @@ import traceback
 import numpy as np
 from dex_core.clock import Priority
 from dex_core.errors import DexError
-from dex_core.policy import Observation, ObservationRefused, StateHistory, load_policy
+from dex_core.policy import MeasuredPoses, Observation, ObservationRefused, StateHistory, load_policy
 from dex_ros.convert import chunk_to_msg, image_from_msg, joint_state_from_msg, time_from_msg, time_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.mounted import mounted_from_msg
 from dex_ros.node import DexNode, node_parser, spin_main
 from dex_ros.polling import PolledSubscription
 from sensor_msgs.msg import Image, JointState
 
-from dex_msgs.msg import ActionChunk, PolicyStatus
+from dex_msgs.msg import ActionChunk, MountedHand, PolicyStatus
 from dex_msgs.srv import SetGoal
 from dex_policy.serving import PolicyServer
 from dex_ros import names, qos
@@ -41,6 +42,8 @@ class PolicyNode(DexNode):
         self._image: PolledSubscription[Image] | None = None
         self._states: dict[str, PolledSubscription[JointState]] = {}
         self._history: dict[str, StateHistory] = {}
+        self._hands: dict[str, PolledSubscription[MountedHand]] = {}
+        self._measured: MeasuredPoses | None = None
         self._picture_ns = 0
         self._failure = ""
         self._chunks = self.create_publisher(ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
@@ -73,6 +76,10 @@ class PolicyNode(DexNode):
         for interface in policy.spec.joint_interfaces:
             if interface not in self._states:
                 self._states[interface] = PolledSubscription(self, JointState, names.device_states(interface), qos.SENSOR)
+        for side in policy.spec.mounted_sides:
+            if side not in self._hands:
+                self._hands[side] = PolledSubscription(self, MountedHand, names.mounted_hand(side), qos.LATCHED)
+        self._measured = MeasuredPoses(self.cell, policy.spec.pose_interfaces)
         self._history = {interface: StateHistory() for interface in self._states}
         self._publish_status(PolicyStatus.INACTIVE)
 
@@ -96,10 +103,10 @@ class PolicyNode(DexNode):
 
     def cleanup(self) -> None:
         """Lets the bundle and the subscriptions go."""
-        for subscription in (self._image, *self._states.values()):
+        for subscription in (self._image, *self._states.values(), *self._hands.values()):
             if subscription is not None:
                 subscription.destroy()
-        self._image, self._states, self._history = None, {}, {}
+        self._image, self._states, self._history, self._hands = None, {}, {}, {}
         self._server = None
 
     def destroy_node(self) -> None:
@@ -155,7 +162,8 @@ class PolicyNode(DexNode):
 
     def _round(self) -> None:
         server = self._server
-        assert server is not None and self._image is not None
+        assert server is not None and self._image is not None and self._measured is not None
+        self._take_mounted(server)
         now_ns = time.monotonic_ns()
         if not server.collecting(now_ns):
             self._wake.wait(min(IDLE_WAIT_S, server.wait_s(now_ns)) if server.goal else IDLE_WAIT_S)
@@ -171,6 +179,21 @@ class PolicyNode(DexNode):
             self._miss_picture(server)
         else:
             self._infer(server, message)
+
+    def _take_mounted(self, server: PolicyServer) -> None:
+        """Follows an exchanged hand at once, also between goals."""
+        for side, subscription in self._hands.items():
+            message = subscription.take_newest()
+            if message is None:
+                continue
+            try:
+                hand = mounted_from_msg(message)
+            except DexError as error:
+                self._refused(ObservationRefused(f"mounted hand of the {side} side: {error}", code="hand_unknown"))
+                continue
+            if hand != server.mounted.get(side):
+                self.get_logger().info(f"{hand.embodiment} is mounted on {hand.flange}")
+            server.note_mounted(hand)
 
     def _take_states(self) -> None:
         for interface, subscription in self._states.items():
@@ -201,8 +224,14 @@ class PolicyNode(DexNode):
             self._refused(ObservationRefused(str(error), code="image_shape"))
             return
         joints = {i: s for i, h in self._history.items() if (s := h.nearest(stamp_ns)) is not None}
+        self._take_mounted(server)
+        try:
+            observation = self._measured.complete(Observation(stamp_ns, image, joints, ""), server.mounted)
+        except DexError as error:
+            self._refused(error)
+            return
         ready_ns = self.now_ns()
-        prediction = server.step(Observation(stamp_ns, image, joints, ""), time.monotonic_ns(), ready_ns)
+        prediction = server.step(observation, time.monotonic_ns(), ready_ns)
         if prediction is None:
             self._after_refusal(before.reason)
             return
@@ -217,6 +246,8 @@ class PolicyNode(DexNode):
             "serving" if not prediction.flags else "serving, flagged",
             {
                 "flags": "; ".join(prediction.flags),
+                "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
+                "hand_changes": server.policy.hand_changes,
                 "refusals": dict(server.refusals),
             },
         )

@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from dex_core.clock import NS
 from dex_core.config import PolicyConfig
+from dex_core.decode import MountedHand
 from dex_core.errors import DexError
 from dex_core.policy import ChunkPolicy, FrozenPictureGuard, Observation, Prediction, check_observation
 
 EARLY_S = 0.02
 LOOK_AHEAD_S = 0.15
 """Joint states are collected from this long before a picture is due, so that the one nearest to its exposure is known."""
+MOUNTED_WAIT_S = 0.5
+"""How long a goal waits for decoders that have just started to say which hands are mounted."""
 
 
 class Goal(NamedTuple):
@@ -42,7 +47,7 @@ class ServerStatus:
 
 
 class PolicyServer:
-    """Serves one goal at a time. ``begin``, ``end`` and ``status`` may be called from any thread, the rest from one.
+    """Serves one goal at a time. ``begin``, ``end``, ``mounted`` and ``status`` may be called from any thread, the rest from one.
 
     Args:
         policy: verified and warm.
@@ -55,6 +60,8 @@ class PolicyServer:
         spec = policy.spec
         self._period_ns = round(min(config.replan_period_s, 0.5 * spec.chunk * spec.dt_s) * NS)
         self._lock = threading.Lock()
+        self._told = threading.Condition()
+        self._mounted: dict[str, MountedHand] = {}
         self._goal: Goal | None = None
         self._fresh_goal = False
         self._frozen = FrozenPictureGuard()
@@ -70,15 +77,28 @@ class PolicyServer:
         """The goal being served, or None."""
         return self._goal
 
+    @property
+    def mounted(self) -> Mapping[str, MountedHand]:
+        """Side -> hand, as last told."""
+        return MappingProxyType(self._mounted)
+
+    def note_mounted(self, hand: MountedHand) -> None:
+        """Takes a decoder's word for the hand of its side; what is inferred from now on is for that hand."""
+        with self._told:
+            self._mounted = {**self._mounted, hand.side: hand}
+            self._told.notify_all()
+
     def begin(self, goal_id: str, instruction: str) -> Goal:
         """Takes a goal.
 
         Raises:
-            DexError: ``busy`` (another goal is served), ``wrong_goal`` (no id), ``instruction_invalid``, ``instruction_unknown``.
+            DexError: ``busy`` (another goal is served), ``wrong_goal`` (no id), ``instruction_invalid``, ``instruction_unknown``,
+                ``hand_unknown`` (no decoder has told which hand is mounted), ``space_mismatch`` (a hand that the latent space does not have).
         """
         if not goal_id:
             raise DexError("goal_id is empty", code="wrong_goal")
         known_as = self.policy.check_instruction(instruction)
+        self._require_hands()
         with self._lock:
             if self._goal is not None and self._goal.goal_id != goal_id:
                 raise DexError(f"goal {self._goal.goal_id!r} is being served; end it first", code="busy")
@@ -128,7 +148,7 @@ class PolicyServer:
         goal = self._goal
         if goal is None or observation.stamp_ns <= self._last_stamp_ns:
             return None
-        observation = Observation(observation.stamp_ns, observation.image, observation.joints, goal.instruction)
+        observation = replace(observation, instruction=goal.instruction)
         try:
             check_observation(observation, self.policy.spec, wall_ns, self._config.image_max_age_s, self._config.state_max_age_s)
             self._frozen.check(observation.image, observation.joints)
@@ -167,6 +187,17 @@ class PolicyServer:
                 self._reason,
                 self._detail,
             )
+
+    def _require_hands(self) -> None:
+        """Raises DexError unless the policy can move the hands that are mounted, or does not need to know them."""
+        sides = self.policy.spec.mounted_sides
+        with self._told:
+            self._told.wait_for(lambda: set(sides) <= set(self._mounted), MOUNTED_WAIT_S)
+            hands = dict(self._mounted)
+        for side in sides:
+            if side not in hands:
+                raise DexError(f"{side}_decoder has not told which hand is mounted on the {side} side", code="hand_unknown")
+            self.policy.check_mounted(hands[side])
 
     def _start_if_fresh(self, now_ns: int) -> None:
         """A new goal begins with an empty memory; done here, on the inferring thread, so that no inference is disturbed."""
