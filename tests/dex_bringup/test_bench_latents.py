@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,15 @@ def test_without_the_released_one_only_ours_is_measured(spaces: tuple[Path, Path
     report = latents.run(options(spaces[0], hands=["inspire"]), lambda _text: None)
     assert not any("released" in name for name in report.figures) and report.figures["hands"] == "inspire"
     assert {g.figure for g in report.goals} == {"inspire_ours_tip_mean_mm", "decode_two_hands_ms"} and "inspire" in report.as_table()
+
+
+def test_a_checkpoint_without_torch_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert latents._released("hand_latents", tmp_path) == "hand_latents"
+    (tmp_path / "a.pt").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "dex_learn.dexlatent", raising=False)
+    with pytest.raises(DexError, match="needs torch.*requirements-learn.txt"):
+        latents._released(str(tmp_path / "a.pt"), tmp_path)
 
 
 def test_the_page_keeps_what_is_not_between_the_markers(report: latents.LatentReport, tmp_path: Path) -> None:

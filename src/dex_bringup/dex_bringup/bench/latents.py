@@ -16,7 +16,7 @@ from dex_bringup.bench import latents_table as table
 from dex_bringup.bench.latents_decode import measure_decode
 from dex_bringup.bench.latents_figures import BOTH, bundle_figures, hand_figures, leap_figures, pair_figures
 from dex_bringup.bench.latents_hands import FREE, Space, coded_hand, load_space, scored_hand
-from dex_bringup.bench.latents_measure import PINCH_GAP_M, Drawn, draw, measure_hand, measure_pair, measure_space, paper_columns
+from dex_bringup.bench.latents_measure import PINCH_GAP_M, Drawn, Key, Pair, draw, measure_hand, measure_pair, measure_space, paper_columns
 from dex_bringup.bench.latents_references import References, reference_figures
 from dex_bringup.bench.report import Goal, Report
 from dex_core.errors import DexError
@@ -63,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     """Both spaces on the same samples, in this process; right hands, and left ones for ours."""
     sizes, hands = QUICK if options.quick else Sizes(), tuple(options.hands)
+    if options.markdown:
+        table.check_page(options.markdown)
     with tempfile.TemporaryDirectory(prefix="dex_latents_") as scratch:
         say(f"loads {options.bundle}" + (f" and {options.released}" if options.released else ""))
         ours = load_space(options.bundle, "right", hands)
@@ -72,22 +74,27 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         "samples": sizes.samples, "seed": options.seed, "sigma": SIGMA, "interpolation_points": POINTS, "pinch_gap_mm": 1e3 * PINCH_GAP_M,
         "pinch_from_mm": 1e3 * GAP_M[0], "pinch_to_mm": 1e3 * GAP_M[1], **bundle_figures("ours", ours), "hands": ", ".join(names),
     }
-    samples = draw(_common(names, "right", ours, released), sizes.samples, GAP_M, options.seed)
-    say(f"right hands: {sizes.samples} samples of each kind and hand")
-    alone, pairs = measure_space(ours, samples, GAP_M, options.seed)
-    theirs = measure_space(released, samples, GAP_M, options.seed) if released is not None else ({}, {})
-    if released is not None:
-        figures |= bundle_figures("released", released) | _own_protocol(released, sizes.samples, options.seed)
-    figures |= _paper(alone, pairs, theirs) | hand_figures(alone, theirs[0]) | pair_figures(pairs, theirs[1])
-    say("what the hands could do: " + ", ".join(f"{n} {w}" for n, w in ((sizes.oracle, "pinches a pair and table"), (sizes.starts, "starts"))))
-    references = References({n: ours.hands[n].hand for n in names}, sizes.oracle, sizes.starts, sizes.reach, options.seed)
-    figures |= reference_figures(references, pairs, theirs[1])
+    figures |= _right(names, ours, released, sizes, options.seed, say)
     figures |= leap_figures(figures, names) | _left(options.bundle, hands, sizes, options.seed, say)
     figures |= measure_decode(ours.bundle, names, sizes.rounds)
     report = LatentReport("latents", figures, _goals(names, figures))
     if options.markdown:
         table.write_markdown(options.markdown, report.figures, report.goals)
     return report
+
+
+def _right(names: tuple[str, ...], ours: Space, released: Space | None, sizes: Sizes, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Everything that both spaces are compared by, and the references."""
+    say(f"right hands: {sizes.samples} samples of each kind and hand")
+    samples = draw(_common(names, "right", ours, released), sizes.samples, GAP_M, seed)
+    alone, pairs = measure_space(ours, samples, GAP_M, seed)
+    theirs_alone, theirs = measure_space(released, samples, GAP_M, seed) if released is not None else ({}, {})
+    figures = _paper(alone, pairs, theirs_alone, theirs) | hand_figures(alone, theirs_alone) | pair_figures(pairs, theirs)
+    if released is not None:
+        figures |= bundle_figures("released", released) | _own_protocol(released, sizes.samples, seed)
+    say(f"what the hands could do: {sizes.oracle} pinches of each pair and table, {sizes.starts} starts")
+    references = References({n: ours.hands[n].hand for n in names}, sizes.oracle, sizes.starts, sizes.reach, seed)
+    return figures | reference_figures(references, pairs, theirs)
 
 
 def _released(source: str, scratch: Path) -> Path | str:
@@ -138,16 +145,19 @@ def _own_protocol(released: Space, count: int, seed: int) -> dict[str, float]:
     return figures
 
 
-def _paper(alone: Mapping[str, Any], pairs: Mapping[Any, Any], theirs: tuple[Mapping[str, Any], Mapping[Any, Any]]) -> dict[str, float]:
+def _paper(
+    alone: Mapping[str, Any], pairs: Mapping[Key, Pair], theirs_alone: Mapping[str, Any], theirs: Mapping[Key, Pair],
+) -> dict[str, Any]:
     """The ten columns: ours on all hands, ours on the released one's, the released on palm axes and with its fitted rotations."""
     tables = {"ours": paper_columns(alone, pairs)}
-    four = {name for name in alone if name in theirs[0]}
-    if four:
-        kept = {key: pair for key, pair in pairs.items() if set(key) <= four}
-        tables["ours_same_hands"] = paper_columns({n: alone[n] for n in four}, kept)
-        theirs_alone = {n: s for n, s in theirs[0].items() if n in four}
-        theirs_pairs = {key: pair for key, pair in theirs[1].items() if set(key) <= four}
-        tables |= {"released": paper_columns(theirs_alone, theirs_pairs), "released_fitted": paper_columns(theirs_alone, theirs_pairs, fitted=True)}
+    shared = [name for name in alone if name in theirs_alone]
+    if shared:
+        def kept(found: Mapping[Key, Pair]) -> dict[Key, Pair]:
+            return {key: pair for key, pair in found.items() if set(key) <= set(shared)}
+
+        scores = {name: theirs_alone[name] for name in shared}
+        tables["ours_same_hands"] = paper_columns({name: alone[name] for name in shared}, kept(pairs))
+        tables |= {"released": paper_columns(scores, kept(theirs)), "released_fitted": paper_columns(scores, kept(theirs), fitted=True)}
     return {f"paper_{who}_{column}": value for who, columns in tables.items() for column, value in columns.items()}
 
 

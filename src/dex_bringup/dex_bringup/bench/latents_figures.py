@@ -65,7 +65,8 @@ def pair_figures(ours: Mapping[Key, Pair], theirs: Mapping[Key, Pair]) -> dict[s
             figures[f"{stem}_direction_share_of_released"] = share(direction, min(best[1:]))
         if found:
             figures[f"{name}_released_turn_deg"] = found[0].turn_deg
-    return figures | _averages(figures, ours) | _by_finger("ours", ours) | _by_finger("released", theirs)
+    shared = {key: pair for key, pair in ours.items() if key in theirs} if theirs else ours
+    return figures | _averages(figures, ours) | _by_finger("ours", shared) | _by_finger("released", theirs)
 
 
 def _averages(figures: Mapping[str, float], pairs: Mapping[Key, Pair]) -> dict[str, float]:
@@ -83,7 +84,7 @@ def _averages(figures: Mapping[str, float], pairs: Mapping[Key, Pair]) -> dict[s
 
 
 def _by_finger(who: str, pairs: Mapping[Key, Pair]) -> dict[str, float]:
-    """Pinched samples by the finger that meets the thumb: means over the ordered pairs of hands that have it."""
+    """Pinched samples by the finger that meets the thumb: means over the ordered pairs of hands that have it, the same for both spaces."""
     out = {}
     for finger in ("index", "middle", "ring", "little"):
         found = [p.by_finger[finger] for key, p in pairs.items() if finger in p.by_finger and not any(h.endswith(FREE) for h in key)]

@@ -36,6 +36,7 @@ def _tables(figures: Figures) -> list[Table]:
     pairs = [(a, b) for a in hands for b in hands if a != b]
     found = [_paper(figures), _hands(figures, hands)]
     found += [_pairs(figures, pairs, kind) for kind in BOTH if pairs]
+    found += [_own_protocol(figures, hands)] if "own_protocol_random_distance_mm" in figures else []
     return [*found, _fingers(figures), _left(figures, hands), _decode(figures, hands)]
 
 
@@ -108,6 +109,17 @@ def _fingers(figures: Figures) -> Table:
     return "By finger, pinched samples, mean over pairs of hands", ["fingers", "distance [mm]", "released", "direction [deg]", "released"], rows
 
 
+def _own_protocol(figures: Figures, hands: Sequence[str]) -> Table:
+    rows = [
+        [hand, *(_number(figures, f"own_protocol_{hand}_{key}", _digits(key)) for key in _RECONSTRUCTION)]
+        for hand in hands if f"own_protocol_{hand}_tip_mean_mm" in figures
+    ]
+    for key, word in (("distance_mm", "distance [mm]"), ("direction_deg", "direction [deg]")):
+        ends = (_number(figures, f"own_protocol_pinch_{key}_{end}", 2) for end in ("least", "most"))
+        rows.append([f"pairs, {word}", f"random {_number(figures, f'own_protocol_random_{key}', 2)}", f"pinches {' to '.join(ends)}", "", ""])
+    return "The released space in its own protocol: its limits, all joints free, nothing clamped", ["hand", *_RECONSTRUCTION.values()], rows
+
+
 def _left(figures: Figures, hands: Sequence[str]) -> Table:
     rows = [[hand, *(_number(figures, f"left_{hand}_ours_{key}", _digits(key)) for key in _RECONSTRUCTION)] for hand in hands]
     for kind in BOTH:
@@ -160,10 +172,15 @@ def markdown(figures: Figures, goals: Sequence[Goal]) -> str:
     return "\n\n".join(parts)
 
 
-def write_markdown(path: Path, figures: Figures, goals: Sequence[Goal]) -> None:
-    """Replaces what stands between the markers of a page. Raises DexError where the page or a marker is missing."""
+def check_page(path: Path) -> tuple[str, str]:
+    """What stands before and after the markers of a page. Raises DexError where the page or a marker is missing."""
     page = path.read_text(encoding="utf-8") if path.is_file() else ""
     if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
         raise DexError(f"{path}: needs one line {BEGIN} and after it one line {END}; the tables go between", code="config_invalid")
-    head, tail = page.split(BEGIN)[0], page.split(END)[1]
+    return page.split(BEGIN)[0], page.split(END)[1]
+
+
+def write_markdown(path: Path, figures: Figures, goals: Sequence[Goal]) -> None:
+    """Replaces what stands between the markers of a page. Raises DexError where the page or a marker is missing."""
+    head, tail = check_page(path)
     path.write_text(f"{head}{BEGIN}\n\n{markdown(figures, goals)}\n\n{END}{tail}", encoding="utf-8")
