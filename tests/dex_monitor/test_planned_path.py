@@ -7,7 +7,7 @@ import pinocchio as pin
 import pytest
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import JointNameError
-from dex_core.types import ActionChunk, ActionSlice
+from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice
 from dex_description import compose_cell_urdf
 from dex_monitor.planned_path import PlannedPath
 
@@ -44,3 +44,12 @@ def test_a_slice_with_other_joints_is_refused(cell: CellConfig) -> None:
     wrong = ActionSlice("right_arm", "joint_position", np.zeros((2, 7)), cell.interface("left_arm").names)
     with pytest.raises(JointNameError):
         PlannedPath(cell).of_chunk(chunk(wrong))
+
+
+def test_wrist_poses_are_a_path_themselves(cell: CellConfig) -> None:
+    data = np.random.default_rng(2).uniform(-1.0, 1.0, (4, 9))
+    paths = PlannedPath(cell).of_chunk(
+        chunk(ActionSlice("left_arm", "wrist_pose", data, POSE_COLUMNS, "world"), ActionSlice("right_arm", "wrist_pose", data, POSE_COLUMNS, "camera"))
+    )
+    assert list(paths) == ["left_arm"]
+    np.testing.assert_array_equal(paths["left_arm"], data[:, :3])

@@ -213,7 +213,7 @@ def test_a_policy_that_knows_no_hand_follows_what_is_mounted(bench: Any, blind_c
         fakes.mount(replace(foreign, decoder_sha256="0" * 64))
         last_status(fakes, lambda s: s.reason == "space_mismatch", "refusal of a hand of another space")
         count = len(fakes.chunks)
-        last_status(fakes, lambda s: s.reason == "space_mismatch" and s.observations_refused > 3, "more refusals")
+        wait_for(lambda: node._server.refusals["space_mismatch"] > 3, "more refusals")
         assert len(fakes.chunks) <= count + 1
         fakes.mount(foreign)
         wait_for(lambda: len(fakes.chunks) >= count + 3, "chunks again", 10.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the flanges go in an action chunk: forward kinematics of its arm slices."""
+"""Where the arms go in an action chunk: forward kinematics of joint slices, or the wrist poses themselves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PlannedPath:
         }
 
     def of_chunk(self, chunk: ActionChunk) -> dict[str, Array]:
-        """Interface -> (T, 3) flange positions in ``world`` [m]; arms without a joint_position slice are left out.
+        """Interface -> (T, 3) positions in ``world`` [m]: the flange's of a joint_position slice, the grasp frame's of a wrist_pose slice.
 
         Raises:
             JointNameError: a slice names other joints than its arm has.
@@ -32,6 +32,8 @@ class PlannedPath:
         paths = {}
         for name, (names, kinematics, mount) in self._arms.items():
             part = chunk.slice_of(name)
+            if part is not None and part.space == "wrist_pose" and part.frame_id == "world":
+                paths[name] = part.data[:, :3].copy()
             if part is None or part.space != "joint_position":
                 continue
             order = index_map(part.names, names, f"slice of {name}")
