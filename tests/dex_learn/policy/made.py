@@ -41,5 +41,6 @@ def made_pictures(n: int, seed: int = 0) -> Pictures:
     there[::2, :2], there[1::2, 2:] = True, True
     return Pictures(
         rng.integers(0, 255, (n, 224, 224, 3), dtype=np.uint8), rng.normal(0.3, 0.1, (n, 5, 3)).astype(np.float32), there,
+        rng.uniform(-0.4, 0.4, (n, 2, 4)).astype(np.float32),
         rng.uniform(-0.9, 0.9, (n, len(TAUGHT), 2)).astype(np.float32), rng.uniform(size=(n, len(TAUGHT))) < 0.7,
     )

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pi
 from dex_core.errors import DexError  # noqa: E402
 from dex_learn.policy.draw import Pictures  # noqa: E402
 from dex_learn.policy.layout import OBJECTS  # noqa: E402
-from dex_learn.policy.train_vision import VisionTraining, object_loss, point_loss, seen_errors, train_vision  # noqa: E402
+from dex_learn.policy.train_vision import VisionTraining, object_loss, point_loss, refit_heads, seen_errors, train_vision  # noqa: E402
 from dex_learn.policy.vision import GRID, KEYPOINTS, POINT_OF, TAUGHT, VisionNet  # noqa: E402
 from tests.dex_learn.policy.made import made_pictures  # noqa: E402
 
@@ -23,7 +23,7 @@ def test_shapes_and_presence_of_groups() -> None:
     with torch.no_grad():
         net.tell[-1].weight.zero_()
         net.tell[-1].bias.copy_(torch.tensor([3.0, -1.0, -3.0, 1.0, 1.0]))
-        places, there = net(torch.zeros((2, 224, 224, 3), dtype=torch.uint8))
+        places, there = net(torch.zeros((2, 224, 224, 3), dtype=torch.uint8), torch.zeros(2, 2, 5))
     assert places.shape == (2, len(OBJECTS), 3)
     assert there.tolist() == [[1.0, 1.0, 0.0, 0.0, 0.0]] * 2
 
@@ -72,3 +72,14 @@ def test_a_few_steps_learn_the_mean_place() -> None:
     assert not net.training and curve[-1]["step"] == 6
     start = seen_errors(VisionNet(), pictures, np.arange(12))
     assert curve[-1]["median_mm"] < start["median_mm"]
+
+
+def test_new_last_layers_leave_the_rest_alone() -> None:
+    pictures = made_pictures(16)
+    net = VisionNet().eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    start = seen_errors(net, pictures, np.arange(16))
+    curve = refit_heads(net, pictures, 60, 1, batch=16)
+    changed = {name.split(".")[0] for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"locate", "tell"} and curve[-1]["median_mm"] < start["median_mm"]
+    assert all(p.requires_grad for p in net.parameters())

@@ -131,18 +131,18 @@ class TrunkActor:
         back = np.stack([self._codes[side].encode(previous[list(PREVIOUS_STEPS), i]) for i, side in enumerate(SIDES)])
         tools = tools_of(_tensor(tool_pose_columns(observation.tool_poses).reshape(1, 18)))
         with torch.no_grad():
-            objects, there = self._seen(observation)
+            objects, there = self._seen(observation, tools)
             place, heading, codes = self._trunk(objects, there, tools, tokens, _tensor(back[None]))
         yaw = np.arctan2(heading[0, ..., 1].numpy(), heading[0, ..., 0].numpy())
         paths = np.concatenate([place[0].numpy(), np.unwrap(yaw, axis=0)[..., None]], axis=2).astype(np.float64)
         hands = {side: self._codes[side].decode((codes[0, i].numpy().T @ self._between).T) for i, side in enumerate(SIDES)}
         return ToolChunk(paths, hands)
 
-    def _seen(self, observation: Observation) -> tuple[Tensor, Tensor]:
+    def _seen(self, observation: Observation, tools: Tensor) -> tuple[Tensor, Tensor]:
         if self._vision is not None:
             if observation.image is None:
                 raise ValueError("an actor with eyes needs a picture in the observation")
-            return self._vision(torch.from_numpy(to_policy_input(observation.image))[None])
+            return self._vision(torch.from_numpy(to_policy_input(observation.image))[None], tools)
         objects, there = np.zeros((1, len(OBJECTS), 3)), np.zeros((1, len(OBJECTS)))
         for k, name in enumerate(OBJECTS):
             if name in observation.objects_m:

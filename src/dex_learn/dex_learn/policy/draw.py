@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,15 @@ FIXED_POINTS_M = (
 )
 
 
+class Scenes(Protocol):
+    """States to draw: qpos (N, nq), tools (N, 2, 4), objects (N, 5, 3) [m] and which are there (N, 5)."""
+
+    qpos: NDArray
+    tools: NDArray
+    objects: NDArray
+    there: NDArray
+
+
 @dataclass(frozen=True)
 class Pictures:
     """N drawn states.
@@ -35,6 +45,7 @@ class Pictures:
     Attributes:
         image: (N, 224, 224, 3) uint8, through the same functions as on the robot.
         objects: (N, 5, 3) true positions [m]. there: (N, 5) which are in the scene.
+        tools: (N, 2, 4) tool poses, x, y, z [m], yaw [rad].
         points: (N, 12, 2) taught keypoints in [-1, 1] of the picture (x right, y down); beyond that: outside of it.
         visible: (N, 12) whether the point exists.
     """
@@ -42,6 +53,7 @@ class Pictures:
     image: NDArray[np.uint8]
     objects: NDArray[np.float32]
     there: NDArray[np.bool_]
+    tools: NDArray[np.float32]
     points: NDArray[np.float32]
     visible: NDArray[np.bool_]
 
@@ -127,16 +139,18 @@ def project(points_m: NDArray, visual: Visual, camera: CameraConfig) -> NDArray:
     return (2.0 * (pixel - np.array([x, y])) / np.array([w, h]) - 1.0).astype(np.float32)
 
 
-def draw_all(cell: CellConfig, qpos: NDArray, objects: NDArray, there: NDArray, seed: int, title: str = "drawing") -> Pictures:
-    """Draws (N, nq) states with their (N, 5, 3) objects, of which (N, 5) are there, each once, under looks that ``seed`` and the row decide."""
-    painter, n, taught = Painter(cell), len(qpos), len(TAUGHT)
+def draw_all(cell: CellConfig, scenes: Scenes, seed: int, title: str = "drawing") -> Pictures:
+    """Draws states of one cell, each once, under looks that ``seed`` and the row decide."""
+    painter, n, taught = Painter(cell), len(scenes.qpos), len(TAUGHT)
     image, points, visible = np.empty((n, 224, 224, 3), np.uint8), np.empty((n, taught, 2), np.float32), np.empty((n, taught), bool)
     try:
         with progress(title, n) as show:
             for i in range(n):
-                image[i], points[i], visible[i] = painter.draw(qpos[i], there[i], np.random.default_rng([seed, i]))
+                image[i], points[i], visible[i] = painter.draw(scenes.qpos[i], scenes.there[i], np.random.default_rng([seed, i]))
                 if i % 100 == 0:
                     show(i, "")
     finally:
         painter.close()
-    return Pictures(image, np.asarray(objects, np.float32), np.asarray(there, bool), points, visible)
+    return Pictures(
+        image, np.asarray(scenes.objects, np.float32), np.asarray(scenes.there, bool), np.asarray(scenes.tools, np.float32), points, visible
+    )

@@ -22,9 +22,10 @@ OWN = {"left": ("left_can", "lemon"), "right": ("right_can", "lime")}
 
 @dataclass(frozen=True)
 class Stills:
-    """N states: qpos (N, nq), objects (N, 5, 3) [m], there (N, 5)."""
+    """N states: qpos (N, nq), tools (N, 2, 4), objects (N, 5, 3) [m], there (N, 5)."""
 
     qpos: Array
+    tools: Array
     objects: Array
     there: NDArray[np.bool_]
 
@@ -35,7 +36,7 @@ def make_stills(lockstep: LockstepCell, count: int, seed: int) -> Stills:
     return Stills(*(np.array(column) for column in zip(*made, strict=True)))
 
 
-def _one(lockstep: LockstepCell, rng: np.random.Generator, task: str) -> tuple[Array, Array, NDArray[np.bool_]]:
+def _one(lockstep: LockstepCell, rng: np.random.Generator, task: str) -> tuple[Array, Array, Array, NDArray[np.bool_]]:
     world = lockstep.world
     world.reset(int(rng.integers(2**31)), task, randomise=False)
     places = _spread(task, rng)
@@ -54,7 +55,8 @@ def _one(lockstep: LockstepCell, rng: np.random.Generator, task: str) -> tuple[A
         if there[k]:
             address = int(world.model.joint(name).qposadr[0])
             objects[k] = qpos[address : address + 3]
-    return qpos, objects, there
+    tools = np.stack([lockstep.arms[side].pose(joints[f"{side}_arm"]) for side in SIDES])
+    return qpos, tools, objects, there
 
 
 def _spread(task: str, rng: np.random.Generator) -> dict[str, Array]:

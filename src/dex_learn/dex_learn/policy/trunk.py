@@ -136,8 +136,9 @@ class TabletopPolicy(nn.Module):
         Returns:
             (B, 64, 18 + 2 D): left pose 9, right pose 9 (orthonormal columns, fingers down), left codes, right codes.
         """
-        objects, there = self.vision(image)
-        place, heading, codes = self.trunk(objects, there, tools_of(poses), tokens, previous_latents.index_select(2, self.picked))
+        tools = tools_of(poses)
+        objects, there = self.vision(image, tools)
+        place, heading, codes = self.trunk(objects, there, tools, tokens, previous_latents.index_select(2, self.picked))
         c, s = heading[..., :1], heading[..., 1:]
         zero = 0.0 * c
         columns = torch.cat([place, c, s, zero, s, -c, zero], dim=-1).flatten(2)  # (B, 64, 18)

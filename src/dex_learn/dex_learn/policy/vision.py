@@ -16,6 +16,8 @@ TAUGHT = (
 )
 POINT_OF = (0, 0, 1, 1, 2, 3, 4)
 """Which object the first taught points belong to; the rest are fixed points of the cell."""
+READ = 3 * KEYPOINTS + 10
+"""What the last layers read: keypoints, peaks and both tools."""
 CENTRE_M = ((0.4, 0.2, 0.05), (0.4, -0.2, 0.05), (0.4, 0.2, 0.05), (0.4, -0.2, 0.05), (0.4, 0.0, 0.02))
 SPREAD_M = 0.2
 TOGETHER = [[float(any(a in group and b in group for group in OF_TASK.values())) for b in OBJECTS] for a in OBJECTS]
@@ -34,7 +36,8 @@ class VisionNet(nn.Module):
 
     Stride-2 convolutions to a 56 x 56 grid, a 28 x 28 branch for context, a heat map per keypoint, its spatial soft-argmax. The first
     twelve keypoints are taught (points of the objects, bases of the arms, corners of the table), the rest are free. An MLP turns all of
-    them into positions: the fixed points let it undo a camera that is not quite where it was.
+    them into positions: the fixed points let it undo a camera that is not quite where it was, and where the hands are tells it where a
+    fruit may be that is hidden in one.
     """
 
     def __init__(self) -> None:
@@ -50,8 +53,8 @@ class VisionNet(nn.Module):
         self.up = nn.Upsample(scale_factor=2, mode="nearest")
         self.join = _conv(24, 24, 3)
         self.heat = nn.Conv2d(24, KEYPOINTS, 1)
-        self.locate = nn.Sequential(nn.Linear(3 * KEYPOINTS, 160), nn.SiLU(), nn.Linear(160, 160), nn.SiLU(), nn.Linear(160, 3 * len(OBJECTS)))
-        self.tell = nn.Sequential(nn.Linear(3 * KEYPOINTS, 32), nn.SiLU(), nn.Linear(32, len(OBJECTS)))
+        self.locate = nn.Sequential(nn.Linear(READ, 192), nn.SiLU(), nn.Linear(192, 192), nn.SiLU(), nn.Linear(192, 3 * len(OBJECTS)))
+        self.tell = nn.Sequential(nn.Linear(READ, 32), nn.SiLU(), nn.Linear(32, len(OBJECTS)))
 
     def heat_maps(self, image: Tensor) -> Tensor:
         """(B, 224, 224, 3) uint8 RGB -> (B, 18, 56, 56) logits."""
@@ -67,12 +70,20 @@ class VisionNet(nn.Module):
         points = share @ self.grid.flatten(1).transpose(0, 1)
         return points, 1.0 + torch.log(share.amax(dim=-1) + 1e-6) / 8.0
 
-    def objects(self, points: Tensor, peaks: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints and peaks -> (B, 5, 3) positions in ``world`` [m] and (B, 5) logits of being there."""
-        read = torch.cat([points.flatten(1), peaks], dim=1)
+    def objects(self, points: Tensor, peaks: Tensor, tools: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints, peaks and (B, 2, 5) tools -> (B, 5, 3) positions in ``world`` [m] and (B, 5) logits of being there."""
+        read = torch.cat([points.flatten(1), peaks, 2.0 * tools.flatten(1)], dim=1)
         return (self.locate(read) * SPREAD_M + self.centre).reshape(-1, len(OBJECTS), 3), self.tell(read)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 224, 224, 3) uint8 RGB -> (B, 5, 3) positions in ``world`` [m], (B, 5) 1 where the object is there, else 0."""
-        places, logits = self.objects(*self.keypoints(self.heat_maps(image)))
+    def forward(self, image: Tensor, tools: Tensor) -> tuple[Tensor, Tensor]:
+        """What there is to see.
+
+        Args:
+            image: (B, 224, 224, 3) uint8 RGB.
+            tools: (B, 2, 5) measured tools: x, y, z [m], cos and sin of the yaw.
+
+        Returns:
+            (B, 5, 3) positions in ``world`` [m], (B, 5) 1 where the object is there, else 0.
+        """
+        places, logits = self.objects(*self.keypoints(self.heat_maps(image)), tools)
         return places, (logits @ self.together > 0.0).to(torch.float32)

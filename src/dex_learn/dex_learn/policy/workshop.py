@@ -97,7 +97,7 @@ class Workshop:
                 if not target.exists():
                     cell, own = self.cell(hand), int(np.random.default_rng([seed, index, number]).integers(2**31))
                     stills = make_stills(LockstepCell(cell, render=False), PICTURES_PER_FILE, own)
-                    draw_all(cell, stills.qpos, stills.objects, stills.there, own, target.stem).save(target)
+                    draw_all(cell, stills, own, target.stem).save(target)
 
     def draw(self, per_file: int, seed: int = 1) -> None:
         """Draws ``per_file`` random states of every record file that has no pictures yet."""
@@ -107,7 +107,7 @@ class Workshop:
                 records = Records.load(file)
                 rng = np.random.default_rng([seed, *target.stem.encode()])
                 some = records.take(rng.integers(len(records), size=per_file))
-                draw_all(self.cell(records.hand), some.qpos, some.objects, some.there, int(rng.integers(2**31)), target.stem).save(target)
+                draw_all(self.cell(records.hand), some, int(rng.integers(2**31)), target.stem).save(target)
 
     def picture_files(self) -> list[Path]:
         """All picture files."""
