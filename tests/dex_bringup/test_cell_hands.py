@@ -39,12 +39,12 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 pytestmark = [pytest.mark.ros, pytest.mark.render, pytest.mark.slow, pytest.mark.timeout(240)]
 DOMAIN = 61
 HANDS = {"left_hand": "ability", "right_hand": "leap"}
-LISTENERS = 5
+LISTENERS = 4
 SPACE = ("ability", "dexh13", "inspire", "leap", "xhand1")
 
 
 def cell_of_many_hands(folder: Path) -> CellConfig:
-    """A cell with the hands of ``HANDS`` whose latent space knows all of ``SPACE``; its policy stays where it is."""
+    """A cell with the hands of ``HANDS`` whose latent space knows all of ``SPACE``; its policy knows wrist poses and latents only, and stays."""
     private = private_cell(folder, DOMAIN, host=21)
     alike = {hand: load_cell(private, hand=hand).interfaces for hand in SPACE}
     mounted = {f"{side}_{hand}": alike[hand][f"{side}_hand"] for hand in SPACE for side in ("left", "right")}
@@ -53,7 +53,7 @@ def cell_of_many_hands(folder: Path) -> CellConfig:
     cell = load_cell(private, **HANDS)
     pinned = [f"{name[:-5]}_{hand}/{part}" for name, hand in HANDS.items() for part in ("encoder", "decoder")]
     anchors = {graph: space.graph_sha256(graph) for graph in pinned}
-    write_policy_fixture(folder / "policy", cell, "space", anchors)
+    write_policy_fixture(folder / "policy", cell, "space", anchors, wrist_poses=True)
     return dataclasses.replace(cell, policy=dataclasses.replace(cell.policy, bundle=str(folder / "policy"), latent_bundle=str(folder / "space")))
 
 
@@ -112,8 +112,11 @@ class Line:
     def follows(self, interface: str) -> None:
         """Checks that the fingers go where a trajectory says."""
         target = self.posture(interface, 0.3)
-        self.cell.wait(lambda: self.command.mode == JointCommand.IDLE, "the gate to idle")
-        result = self.move(interface, target)
+        for _ in range(5):  # on a busy machine the gate's stream pauses now and then, and a driver rightly ends its trajectory
+            self.cell.wait(lambda: self.command.mode == JointCommand.IDLE, "the gate to idle")
+            result = self.move(interface, target)
+            if result is not None and result.error_code == FollowJointTrajectory.Result.SUCCESSFUL:
+                break
         assert result is not None and result.error_code == FollowJointTrajectory.Result.SUCCESSFUL, result
         self.cell.wait(lambda: np.abs(self.hear(interface) - target).max() < 0.06, f"{interface} at its target")
 
@@ -130,7 +133,7 @@ class Line:
 def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     folder = tmp_path_factory.mktemp("hands")
     cell_of_many_hands(folder).save(folder / "cell.yaml")
-    with RunningCell(folder, DOMAIN, {"record": "true"}, folder / "cell.yaml") as cell:
+    with RunningCell(folder, DOMAIN, {}, folder / "cell.yaml") as cell:
         yield Line(cell)
 
 
@@ -166,7 +169,7 @@ class Part:
     def drive(self, goal_id: str) -> None:
         """Checks that both hands go where latents say, through decoders, gate and drivers; again while a busy machine is late."""
         targets = {name: self.line.posture(name, 0.7) for name in HANDS}
-        self.line.cell.wait(lambda: self.chunks.get_subscription_count() >= LISTENERS, "gate, decoders, state and recorder to listen")
+        self.line.cell.wait(lambda: self.chunks.get_subscription_count() >= LISTENERS, "gate, decoders and state to listen")
         for attempt in range(5):
             self.client.quiet_gate()
             self.line.tracked.clear()
@@ -281,3 +284,17 @@ def test_the_next_goal_commands_the_new_hand_and_not_the_old_one(line: Line, par
     part.drive("swapped")
     assert "left_hand_thumb_bend_joint" in line.tracked[-1].names and "left_index_q1" not in line.tracked[-1].names
     assert line.pids()["policy"] == policy
+
+
+def test_the_policy_process_goes_on_with_the_new_hand(line: Line) -> None:
+    """The policy is told which hand is mounted with each observation; nothing of it was started anew."""
+    results = []
+    for _ in range(6):  # on a busy machine a picture or a joint state is too old now and then
+        line.cell.client.quiet_gate()
+        line.tracked.clear()
+        results.append(line.cell.client.run_task("push the two cans together", 2.0, tick=line.cell.supervisor.tick))
+        if results[-1].chunks and line.tracked:
+            break
+    assert results[-1].chunks and line.tracked, results
+    assert set(line.tracked[-1].names) == set(line.config.joint_names)
+    assert len(line.cell.supervisor.child("policy").starts) == len(line.cell.supervisor.child("gate").starts) == 1
