@@ -92,4 +92,6 @@ class HandLatents:
             raise ObservationRefused(f"no joint state of {interface}", code="state_stale")
         names = tuple(f"{interface.split('_', 1)[0]}_{j}" for j in encoder.joints)
         q = joints_in_order(state, names, encoder.lower_rad, encoder.upper_rad, interface)
-        return np.repeat(encoder.encode(q[None]), self._steps, axis=0)
+        latent = self._space.manifest.spaces.latent
+        assert latent is not None  # the kind's manifest check
+        return np.repeat(encoder.encode(np.repeat(q[None], latent.frames, axis=0)), self._steps, axis=0)
