@@ -23,5 +23,5 @@ def test_no_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_wrong_cell_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
-    assert cli.main(["latents", "--cell", "nowhere"]) == 1
+    assert cli.main(["export", "--cell", "nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from dex_core.config import find_share, load_cell
 from dex_core.errors import DexError
+from dex_learn.latent.command import add_latents
 from dex_learn.policy.command import add_commands as add_policy_commands
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="dex learn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_latents(commands)
+    add_latents(commands)
     for add in (_add_push_cans, _add_demos, _add_train, _add_dagger, _add_export, _add_score):
         add(commands)
     add_policy_commands(commands)
@@ -65,30 +66,6 @@ def _add_shop(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latents", type=Path, help="latent bundle to train in (the cell's, under models/)")
     parser.add_argument("--seed", type=int, default=1, help="of everything drawn (%(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (%(default)s)")
-
-
-def _add_latents(commands: argparse._SubParsersAction) -> None:
-    parser = _add(
-        commands, "latents", _latents,
-        "Trains the hands' latent space. One encoder and decoder per hand model, from random joint positions; about a minute on one core. "
-        "Writes a bundle with golden cases and scores.\nA policy is pinned to the decoders it was trained with: after this, train the policy again.",
-        "python -m dex_learn.cli latents --out /tmp/xl_vla_latent",
-    )
-    parser.add_argument("--out", type=Path, help="folder of the bundle (models/xl_vla_latent)")
-    parser.add_argument("--steps", type=int, default=6000, help="optimiser steps (%(default)s)")
-    parser.add_argument("--batch", type=int, default=512, help="poses per step (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and samples (%(default)s)")
-
-
-def _latents(arguments: argparse.Namespace) -> int:
-    from dex_learn.latent_bundle import NAME, make_latent_bundle
-    from dex_learn.latents import LatentTraining
-
-    training = LatentTraining(steps=arguments.steps, batch=arguments.batch, seed=arguments.seed)
-    folder = arguments.out or find_share("models") / NAME
-    scores = make_latent_bundle(load_cell(arguments.cell), folder, training)
-    _say(json.dumps({"bundle": str(folder), "scores": scores}, indent=1))
-    return 0
 
 
 def _add_push_cans(commands: argparse._SubParsersAction) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dex_core.bundle.manifest import Embodiment, Manifest
+from dex_core.bundle.manifest import Embodiment, LatentSpec, Manifest
 from dex_core.bundle.session import GraphSession, run_rows
 from dex_core.bundle.stats import Statistic
 from dex_core.errors import BundleError, DexError
@@ -101,17 +101,16 @@ def check_latent_probes(manifest: Manifest, sessions: dict[str, GraphSession], e
     medians = {}
     for name, e in embodiments.items():
         low, high = np.array(e.lower_rad), np.array(e.upper_rad)
-        q = rng.uniform(low, high, (PROBES, len(low))).astype(np.float32)
+        q = _postures(rng, spec, low, high)
         z = _run_chunks(sessions[f"{name}/encoder"], q)
         spread = float(z.std()) or 1.0
         extreme = np.concatenate([s * spread * np.sign(rng.standard_normal((4, spec.dim))) for s in (1.0, 5.0)]).astype(np.float32)
         poses = _run_chunks(sessions[f"{name}/decoder"], np.concatenate([z, extreme]))
         over = np.maximum(low - poses, poses - high)
         if over.max() > 1e-4:
-            row, joint = np.unravel_index(int(np.argmax(over)), over.shape)
-            raise BundleError(
-                f"{name}/decoder: {e.joints[joint]} = {poses[row, joint]:.4f} rad leaves {low[joint]} to {high[joint]}", code="probe_failed"
-            )
+            at = np.unravel_index(int(np.argmax(over)), over.shape)
+            joint = int(at[-1])
+            raise BundleError(f"{name}/decoder: {e.joints[joint]} = {poses[at]:.4f} rad leaves {low[joint]} to {high[joint]}", code="probe_failed")
         residual = np.linalg.norm(_run_chunks(sessions[f"{name}/encoder"], poses[:PROBES]) - z, axis=1)
         medians[name] = float(np.median(residual))
         if medians[name] > spec.residual_q99:
@@ -119,6 +118,15 @@ def check_latent_probes(manifest: Manifest, sessions: dict[str, GraphSession], e
                 f"{name}: median round-trip residual {medians[name]:.3g}, above the declared 99 % quantile {spec.residual_q99}", code="probe_failed"
             )
     return medians
+
+
+def _postures(rng: np.random.Generator, spec: LatentSpec, low: NDArray, high: NDArray) -> NDArray:
+    """Uniform postures (N, n), or chunks (N, frames, n) that go straight from one uniform posture to another."""
+    q = rng.uniform(low, high, (PROBES, len(low)))
+    if spec.unit == "chunk":
+        end, along = rng.uniform(low, high, q.shape), np.linspace(0.0, 1.0, spec.frames)[:, None]
+        q = q[:, None] + along * (end - q)[:, None]
+    return q.astype(np.float32)
 
 
 def _run_chunks(session: GraphSession, rows: NDArray) -> NDArray:

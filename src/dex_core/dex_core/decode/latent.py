@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One hand's encoder and decoder of a latent space, with the guard against latents no pose could have made."""
+"""One hand's encoder and decoder of a latent space, per frame or per chunk, with the guard against latents no pose could have made."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import ArrayLike
 
 from dex_core.bundle.load import Bundle
 from dex_core.bundle.session import run_rows
-from dex_core.errors import BundleError
+from dex_core.errors import BundleError, ShapeError
 from dex_core.types import Array, frozen_array
 
 
 class DecodedLatents(NamedTuple):
-    """Result of decoding T latents.
+    """Result of decoding K latents into T postures; T is K, or the frames of a chunk.
 
     Attributes:
         position_rad: (T, n) inside the limits [rad], in the order of ``LatentDecoder.joints``.
-        residual: (T,) ||E(D(z)) - z||, in the latent's own unit.
-        flagged: (T,) residual above the 99 % quantile of training poses: the latent lies off the space.
+        residual: (K,) ||E(D(z)) - z||, in the latent's own unit.
+        flagged: (K,) residual above the 99 % quantile of training poses: the latent lies off the space.
     """
 
     position_rad: Array
@@ -31,6 +31,9 @@ class DecodedLatents(NamedTuple):
 class LatentDecoder:
     """Encoder and decoder of one embodiment in a loaded latent bundle.
 
+    In a space of unit ``frame`` a posture is a latent: T postures, T latents. In a space of unit ``chunk`` a latent is ``frames`` postures:
+    one latent goes in and a whole chunk comes out.
+
     Args:
         bundle: kind ``latent_space``.
         embodiment: e.g. ``left_inspire``.
@@ -39,6 +42,7 @@ class LatentDecoder:
         joints: names without the side's prefix.
         lower_rad, upper_rad: (n,) limits the graphs were trained with [rad].
         dim: latent dimension.
+        unit: ``frame`` or ``chunk``. frames: postures of one latent; 1 for a frame.
         residual_q99: 99 % quantile of the round-trip residual on training poses.
         accepted_hashes: sha256 of every graph of the bundle: a latent pinned to any of them belongs to this space.
     """
@@ -58,22 +62,36 @@ class LatentDecoder:
         latent = bundle.manifest.spaces.latent
         assert latent is not None  # the kind's manifest check
         self.dim, self.residual_q99 = latent.dim, latent.residual_q99
+        self.unit, self.frames = latent.unit, latent.frames
         self.accepted_hashes = frozenset(bundle.graph_sha256(g) for g in bundle.manifest.graphs)
         self._encoder = bundle.sessions[f"{embodiment}/encoder"]
         self._decoder = bundle.sessions[f"{embodiment}/decoder"]
 
     def encode(self, position_rad: ArrayLike) -> Array:
-        """(T, n) joints [rad] -> (T, dim) latents; joints outside the limits are taken at the limit."""
-        q = frozen_array(position_rad, (None, len(self.joints)), f"{self.embodiment} joints to encode")
-        return run_rows(self._encoder, np.clip(q, self.lower_rad, self.upper_rad)).astype(np.float64)
-
-    def decode(self, latents: ArrayLike) -> DecodedLatents:
-        """(T, dim) latents -> joints inside the limits, residual and flags.
+        """(T, n) joints [rad] -> (T, dim) latents, in a chunk's space (frames, n) -> (1, dim); joints outside the limits are taken at the limit.
 
         Raises:
-            ShapeError, NonFiniteError: other width, or a number that is not finite.
+            ShapeError, NonFiniteError: another number of joints or of frames, or a number that is not finite.
+        """
+        q = frozen_array(position_rad, (None, len(self.joints)), f"{self.embodiment} joints to encode")
+        if self.unit == "chunk" and len(q) != self.frames:
+            raise ShapeError(f"{self.embodiment}: {len(q)} frames to encode; a latent of this space is a chunk of exactly {self.frames}")
+        return run_rows(self._encoder, self._rows(np.clip(q, self.lower_rad, self.upper_rad))).astype(np.float64)
+
+    def decode(self, latents: ArrayLike) -> DecodedLatents:
+        """(K, dim) latents -> K postures, in a chunk's space (1, dim) -> ``frames`` postures, inside the limits, residual and flags.
+
+        Raises:
+            ShapeError, NonFiniteError: another width, more than one latent for a chunk, or a number that is not finite.
         """
         z = frozen_array(latents, (None, self.dim), f"{self.embodiment} latents")
+        if self.unit == "chunk" and len(z) != 1:
+            raise ShapeError(f"{self.embodiment}: {len(z)} latents; one latent of this space is a whole chunk of {self.frames} frames, so exactly 1 is allowed")
         q = run_rows(self._decoder, z).astype(np.float64)
-        residual = np.linalg.norm(run_rows(self._encoder, q) - z, axis=1)  # (T,)
-        return DecodedLatents(np.clip(q, self.lower_rad, self.upper_rad), residual, residual > self.residual_q99)
+        residual = np.linalg.norm(run_rows(self._encoder, q) - z, axis=1)  # (K,)
+        positions = np.clip(q, self.lower_rad, self.upper_rad).reshape(-1, len(self.joints))
+        return DecodedLatents(positions, residual, residual > self.residual_q99)
+
+    def _rows(self, q: Array) -> Array:
+        """Postures as the encoder takes them: (T, n), or (1, frames, n)."""
+        return q[None] if self.unit == "chunk" else q

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fingertips of several hands at once as a torch module: batched, differentiable, couplings inside, axes of the palm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dex_core.config import FINGERS, RobotConfig, load_robot
+from dex_core.errors import ConfigError, ShapeError
+from dex_core.kinematics.tree import KinematicTree
+from dex_core.retarget import TargetHand
+from dex_core.types import Array
+
+HANDS = ("ability", "inspire", "xhand1", "dexh13", "leap")
+OTHERS = FINGERS[1:]
+"""The fingers that meet the thumb, in the order of every pinch tensor."""
+
+
+def inner_limits(lower_rad: Sequence[float], upper_rad: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """The limits as float32, rounded inwards, so no float32 between them breaks the float64 limit. Shapes (n,), (n,) [rad]."""
+    low64, high64 = np.asarray(lower_rad, dtype=np.float64), np.asarray(upper_rad, dtype=np.float64)
+    if low64.shape != high64.shape or low64.ndim != 1 or not (low64 < high64).all():
+        raise ShapeError(f"limits must be two vectors with lower < upper, got {list(low64)} and {list(high64)}")
+    low, high = low64.astype(np.float32), high64.astype(np.float32)
+    low = np.where(low.astype(np.float64) < low64, np.nextafter(low, np.float32(np.inf)), low)
+    high = np.where(high.astype(np.float64) > high64, np.nextafter(high, np.float32(-np.inf)), high)
+    return low, high
+
+
+@dataclass(frozen=True)
+class LatentHand:
+    """A hand of one side as the latent space sees it.
+
+    Attributes:
+        robot: its configuration, with what this side differs in.
+        side: left or right.
+        target: its palm and kinematics.
+        low, high: (n,) float32 limits, rounded inwards [rad].
+    """
+
+    robot: RobotConfig
+    side: str
+    target: TargetHand
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def load(cls, name: str, side: str) -> LatentHand:
+        """A hand of ``config/hands`` by name or alias. Raises ConfigError; says what there is."""
+        robot = load_robot(name).for_side(side)
+        limits = [robot.limits[j] for j in robot.actuated]
+        low, high = inner_limits([x.lower_rad for x in limits], [x.upper_rad for x in limits])
+        return cls(robot, side, TargetHand.load(name, side), low, high)
+
+    @property
+    def name(self) -> str:
+        """``<side>_<hand>``."""
+        return f"{self.side}_{self.robot.name}"
+
+    @property
+    def joints(self) -> tuple[str, ...]:
+        """Actuated joints in the hardware's order, without prefix."""
+        return tuple(self.robot.actuated)
+
+    @property
+    def present(self) -> np.ndarray:
+        """(4,) bool: which of index, middle, ring, little it has."""
+        return np.array([f in self.target.fingers for f in OTHERS])
+
+
+class FingerChains(nn.Module):
+    """Fingertips of H hands from their joints, on palm axes; a left hand's are mirrored (y -> -y), as a right hand would stand.
+
+    A joint moves a point ``p`` of its child to ``offset + R (A + sin(q) B + cos(q) C) p`` (Rodrigues): three constant matrices, so a level
+    of all chains is one batched product. Chains are padded to the longest with levels that do nothing.
+
+    Args:
+        hands: H of them.
+
+    Attributes:
+        width: joints of the widest hand; columns beyond a hand's own are not read.
+    """
+
+    def __init__(self, hands: Sequence[LatentHand]) -> None:
+        super().__init__()
+        trees = [hand.target.kinematics.tree for hand in hands]
+        self.width = max(len(tree.names) for tree in trees)
+        chains = [[_chain(hand, tree, finger) for finger in FINGERS] for hand, tree in zip(hands, trees, strict=True)]
+        self.depth = max(len(rows) for hand in chains for rows in hand)
+        h, f, levels = len(hands), len(FINGERS), self.depth
+        turn, offset = np.zeros((levels, h * f, 3, 3, 3)), np.zeros((levels, h * f, 3, 1))  # level, chain, which of A, B, C
+        turn[:, :, 0] = np.eye(3)
+        gain, shift, tips = np.zeros((h, self.width, levels, f)), np.zeros((h, 1, levels, f)), np.zeros((h * f, 3, 1))
+        for k, (hand, tree) in enumerate(zip(hands, trees, strict=True)):
+            for m, finger in enumerate(FINGERS):
+                if finger not in hand.target.fingers:
+                    continue
+                place = tree.place(hand.target.kinematics.tips[hand.target.fingers.index(finger)])
+                tips[k * f + m, :, 0] = place.position_m
+                for level, row in enumerate(chains[k][m]):
+                    matrices, at = _level(hand, tree, row)
+                    turn[level, k * f + m], offset[level, k * f + m, :, 0] = matrices, at
+                    gain[k, tree.actuated[row], level, m], shift[k, 0, level, m] = tree.coupling[row]
+        back = turn.transpose(0, 1, 2, 4, 3)
+        tensors = {"turn": turn.reshape(levels, -1, 9, 3), "back": back.reshape(levels, -1, 9, 3), "offset": offset, "tips": tips}
+        tensors |= {"gain": gain.reshape(h, self.width, -1), "shift": shift.reshape(h, 1, -1)}
+        for name, value in tensors.items():
+            self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
+
+    def forward(self, q: Tensor) -> Tensor:
+        """(H, B, width) joints [rad] -> (H, 5, B, 3) tips of thumb, index, middle, ring, little [m]; of a finger that is missing: zeros."""
+        return self._sweep(q)[0]
+
+    def pinches(self, q: Tensor) -> Tensor:
+        """(H, B, width) joints [rad] -> (H, B, 4, 3) thumb tip to the tips of index, middle, ring, little [m]."""
+        tips = self(q)
+        return (tips[:, 1:] - tips[:, :1]).transpose(1, 2)
+
+    def towards(self, q: Tensor, pull: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """Pinches, and where forces on them would move the joints (the transposed Jacobian times the forces).
+
+        Args:
+            q: (H, B, width) joints [rad].
+            pull: (H, B, 4, 3) pinches [m] -> forces on them, zeros where a finger is missing.
+
+        Returns:
+            (H, B, 4, 3) pinches [m], and (H, B, width) force times metres per radian.
+        """
+        tips, (sine, cosine, moved) = self._sweep(q)
+        pinches = (tips[:, 1:] - tips[:, :1]).transpose(1, 2)
+        force = pull(pinches).permute(0, 2, 3, 1)  # (H, 4, 3, B)
+        arm = torch.cat([-force.sum(dim=1, keepdim=True), force], dim=1).flatten(0, 1)  # (H 5, 3, B)
+        torque = []
+        for level in range(self.depth):
+            lever = cosine[level] * moved[level][:, 3:6] - sine[level] * moved[level][:, 6:9]
+            torque.append((arm * lever).sum(dim=1))
+            if level + 1 < self.depth:
+                back = torch.bmm(self.back[level], arm)
+                arm = back[:, 0:3] + sine[level] * back[:, 3:6] + cosine[level] * back[:, 6:9]
+        angles = torch.stack(torque).unflatten(1, (len(tips), len(FINGERS))).permute(1, 3, 0, 2).flatten(2)  # (H, B, depth 5)
+        return pinches, torch.bmm(angles, self.gain.transpose(1, 2))
+
+    def _sweep(self, q: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, list[Tensor]]]:
+        """Tips (H, 5, B, 3), and of every level sine and cosine (depth, H 5, 1, B) and the three moved points (H 5, 9, B)."""
+        h, f = q.shape[0], len(FINGERS)
+        angle = torch.baddbmm(self.shift, q, self.gain).unflatten(2, (self.depth, f)).permute(2, 0, 3, 1).reshape(self.depth, h * f, 1, -1)
+        sine, cosine = torch.sin(angle), torch.cos(angle)
+        point, levels = self.tips, []
+        for level in range(self.depth - 1, -1, -1):
+            moved = torch.bmm(self.turn[level], point)  # A p, B p, C p
+            levels.insert(0, moved)
+            point = moved[:, 0:3] + self.offset[level] + sine[level] * moved[:, 3:6]
+            point = point + cosine[level] * moved[:, 6:9]
+        return point.view(h, f, 3, -1).transpose(2, 3), (sine, cosine, levels)
+
+
+def _chain(hand: LatentHand, tree: KinematicTree, finger: str) -> list[int]:
+    """Rows of the joints from the root to a finger's tip."""
+    if finger not in hand.target.fingers:
+        return []
+    joint, rows = tree.place(hand.target.kinematics.tips[hand.target.fingers.index(finger)]).joint, []
+    while joint >= 0:
+        if tree.prismatic[joint] or tree.four_bar[joint, 0]:
+            raise ConfigError(f"{hand.name}: joint {tree.joints[joint]!r} slides or hangs on a four-bar linkage; the latent space knows turning joints with linear couplings")
+        rows.insert(0, joint)
+        joint = int(tree.parent[joint])
+    return rows
+
+
+def _level(hand: LatentHand, tree: KinematicTree, row: int) -> tuple[Array, Array]:
+    """(3, 3, 3) matrices A, B, C and (3,) offset of one joint; the first joint's lead to the palm's axes."""
+    x, y, z = tree.axis[row]
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    square = cross @ cross
+    before, at = tree.rotation[row], tree.offset_m[row]
+    if tree.parent[row] < 0:
+        mirror = np.diag([1.0, 1.0 if hand.side == "right" else -1.0, 1.0])
+        palm = mirror @ hand.target.palm.T
+        before, at = palm @ before, palm @ at
+    return np.stack([before @ m for m in (np.eye(3) + square, cross, -square)]), at
+
+
+def pad_joints(hands: Sequence[LatentHand], values: Sequence[np.ndarray], fill: float) -> Tensor:
+    """(H, width) one row per hand of its (n,) numbers, the rest ``fill``."""
+    width = max(len(hand.joints) for hand in hands)
+    return torch.tensor(np.stack([np.pad(np.asarray(v, np.float32), (0, width - len(v)), constant_values=fill) for v in values]))

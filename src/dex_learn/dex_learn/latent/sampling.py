@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Postures to train on: uniform inside the limits, near pinches, and at the limits. No demonstrations are used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dex_core.errors import DexError
+from dex_learn.latent.net import LatentNets
+
+NEAR_M = 0.065
+"""A posture with some fingertip nearer to the thumb's than this counts as a pinch."""
+TIGHT_M = 0.06
+DRAWN_AT_ONCE = 8192
+DRAWS_AT_MOST = 2000
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of a batch; the rest is uniform.
+
+    Attributes:
+        near: uniform postures of which only those with a pinch are kept.
+        tight: postures that were moved until one finger, drawn by lot, is 0 to 60 mm from the thumb.
+        edge: postures of which about half the joints are on a limit, so that open and closed hands decode exactly.
+    """
+
+    near: float = 0.35
+    tight: float = 0.2
+    edge: float = 0.1
+
+    def __post_init__(self) -> None:
+        if min(self.near, self.tight, self.edge) < 0.0 or self.near + self.tight + self.edge > 1.0:
+            raise DexError(f"shares {self} of a batch: none may be negative, together at most 1", code="bad_argument")
+
+
+def uniform(nets: LatentNets, count: int, generator: torch.Generator) -> Tensor:
+    """(H, count, n) in [-1, 1], zeros in the columns a hand does not have."""
+    u = torch.rand((len(nets.hands), count, nets.chains.width), generator=generator)
+    return (2.0 * u - 1.0).to(nets.own.device) * nets.own
+
+
+def at_limits(nets: LatentNets, count: int, generator: torch.Generator) -> Tensor:
+    """(H, count, n): uniform, each joint with probability one half on the nearer limit."""
+    u = uniform(nets, count, generator)
+    onto = (torch.rand(u.shape, generator=generator) < 0.5).to(u.device)
+    return torch.where(onto, u.sign(), u)
+
+
+@torch.no_grad()
+def near_pinches(nets: LatentNets, count: int, generator: torch.Generator) -> Tensor:
+    """(H, count, n) uniform postures with a pinch under 65 mm.
+
+    Raises:
+        DexError: ``unreachable``: a hand practically never pinches.
+    """
+    kept: list[list[Tensor]] = [[] for _ in nets.hands]
+    for _ in range(DRAWS_AT_MOST):
+        u = uniform(nets, DRAWN_AT_ONCE, generator)
+        gap = nets.chains.pinches(nets.joints(u)).norm(dim=-1)
+        gap = gap.masked_fill(nets.present[:, None] == 0.0, torch.inf)
+        near = (gap < NEAR_M).any(dim=-1)
+        for own, rows, keep in zip(kept, u, near, strict=True):
+            own.append(rows[keep])
+        if all(sum(map(len, own)) >= count for own in kept):
+            return torch.stack([torch.cat(own)[:count] for own in kept])
+    poor = [h.name for h, own in zip(nets.hands, kept, strict=True) if sum(map(len, own)) < count]
+    raise DexError(f"{poor}: fewer than {count} of {DRAWS_AT_MOST * DRAWN_AT_ONCE} random postures bring a fingertip within 65 mm of the thumb's", code="unreachable")
+
+
+def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, steps: int = 60) -> Tensor:
+    """(H, count, n) uniform postures moved by gradient descent until the gap between the thumb and one finger is what was drawn for it."""
+    device = nets.own.device
+    free = torch.atanh(0.99 * uniform(nets, count, generator)).requires_grad_(True)
+    weights = nets.present.cpu()
+    chosen = torch.stack([torch.multinomial(row, count, replacement=True, generator=generator) for row in weights]).to(device)
+    wanted = (TIGHT_M * torch.rand((len(nets.hands), count), generator=generator)).to(device)
+    optimiser = torch.optim.Adam([free], lr=0.05)
+    index = chosen[:, :, None, None].expand(-1, -1, 1, 3)
+    for _ in range(steps):
+        pinches = nets.chains.pinches(nets.joints(torch.tanh(free) * nets.own))
+        gap = torch.gather(pinches, 2, index)[:, :, 0].norm(dim=-1)
+        loss = (100.0 * (gap - wanted)).square().sum()
+        (free.grad,) = torch.autograd.grad(loss, [free])
+        optimiser.step()
+    return torch.tanh(free.detach()) * nets.own
+
+
+class Sampler:
+    """Draws batches; pinches come from pools made once.
+
+    Args:
+        nets: whose hands; only limits and kinematics are used.
+        shares: of a batch.
+        pool: postures per hand in each pool.
+        seed: of the pools.
+    """
+
+    def __init__(self, nets: LatentNets, shares: Shares, pool: int, seed: int) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self._nets, self._shares = nets, shares
+        self._near = near_pinches(nets, pool, generator)
+        self._tight = tight_pinches(nets, max(1, pool // 2), generator)
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """(H, count, n) in [-1, 1]."""
+        near, tight, edge = (int(count * share) for share in (self._shares.near, self._shares.tight, self._shares.edge))
+        picks = [pool[:, torch.randint(pool.shape[1], (size,), generator=generator).to(pool.device)] for pool, size in ((self._near, near), (self._tight, tight))]
+        return torch.cat([uniform(self._nets, count - near - tight - edge, generator), *picks, at_limits(self._nets, edge, generator)], dim=1)
