@@ -135,3 +135,16 @@ def test_what_cannot_be_decoded_is_named(decoder: SliceDecoder, latent: LatentDe
     with pytest.raises(DexError) as info:
         SliceDecoder("left_hand", HAND).decode(part(latent, np.zeros((2, 32))), HOME)
     assert info.value.code == "no_decoder"
+
+
+def test_a_latent_of_a_whole_chunk_stands_in_every_row(tmp_path: Path) -> None:
+    write_latent_fixture(tmp_path / "chunks", CELL, frames=64)
+    latent = LatentDecoder(load_bundle(tmp_path / "chunks"), "left_inspire")
+    decoder, z = SliceDecoder("left_hand", HAND, latent), latent.encode(np.tile(HOME, (64, 1)))
+    out = decoder.decode(part(latent, np.repeat(z, 64, axis=0)), HOME)
+    np.testing.assert_allclose(out.data, np.tile(HOME, (64, 1)), atol=1e-4)
+    mixed = np.repeat(z, 64, axis=0)
+    mixed[5] += 0.01
+    for bad in (np.repeat(z, 32, axis=0), mixed):
+        with pytest.raises(ShapeError, match="all hold the same"):
+            decoder.decode(part(latent, bad), HOME)

@@ -19,6 +19,7 @@ from dex_core.config import CellConfig, load_cell
 from dex_core.decode import POSE_COLUMNS, LatentDecoder, MountedHand, PoseDecoder, pose_columns
 from dex_core.decode.mounted import ArmInWorld
 from dex_core.policy import ChunkPolicy, MeasuredPoses, Observation
+from dex_core.policy.hands import HandLatents
 
 STAMP = 1_700_000_000_000_000_000
 INSTRUCTION = "Push the two tomato cans together"
@@ -203,3 +204,13 @@ def test_a_policy_of_joints_still_assumes_the_hands_of_its_bundle(tmp_path: Path
     joints = {n: state(CELLS["inspire"], n) for n in CELLS["inspire"].interfaces}
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     assert policy.infer(Observation(STAMP, image, joints, INSTRUCTION)).chunk.slice_of("left_arm").space == "joint_position"  # type: ignore[union-attr]
+
+
+def test_in_a_space_of_chunks_the_first_latent_is_a_chunk_that_stands_still(tmp_path: Path, bundle: Bundle) -> None:
+    write_latent_fixture(tmp_path / "chunks", CELLS["inspire"], frames=64)
+    space, good = load_bundle(tmp_path / "chunks"), observe(bundle, ("inspire", "inspire"))
+    hands = HandLatents(space, ("left_hand",), 64, {})
+    hands.follow({"left": replace(good.mounted["left"], decoder_sha256=space.graph_sha256("left_inspire/decoder"))})
+    rows, latent = hands.previous("left_hand", good), LatentDecoder(space, "left_inspire")
+    assert rows.shape == (64, latent.dim) and np.ptp(rows, axis=0).max() == 0.0
+    np.testing.assert_allclose(latent.decode(rows[:1]).position_rad, np.tile(good.joints["left_hand"].position_rad, (64, 1)), atol=1e-4)

@@ -17,7 +17,21 @@ from dex_core.types import POSE_COLUMNS, ActionSlice, Array, index_map
 SEARCHED = ("fingertip_position", "wrist_pose")
 """Spaces whose joints are searched for from the measured ones."""
 WORLD = "world"
+SAME_LATENT = 1e-4
+"""How far rows may differ that hold one and the same latent: what float32 on the wire adds, with room."""
 _AXES = ("x", "y", "z")
+
+
+def _latents(part: ActionSlice, decoder: LatentDecoder) -> Array:
+    """(K, dim) latents of a slice: one a step, or in a space of chunks the one that every step repeats. Raises ShapeError."""
+    if decoder.unit == "frame":
+        return part.data
+    if part.steps != decoder.frames or np.ptp(part.data, axis=0).max() > SAME_LATENT:
+        raise ShapeError(
+            f"slice {part.interface!r}: {part.steps} steps whose latents differ by up to {np.ptp(part.data, axis=0).max():.3g}; a latent of this space is "
+            f"a chunk: {decoder.frames} steps that all hold the same one"
+        )
+    return part.data[:1]
 
 
 def columns_of(fingers: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,7 +99,7 @@ class SliceDecoder:
                 f"{sorted(h[:16] for h in decoder.accepted_hashes)}",
                 code="space_mismatch",
             )
-        decoded = decoder.decode(part.data)
+        decoded = decoder.decode(_latents(part, decoder))
         self.flagged_steps += int(decoded.flagged.sum())
         names = tuple(f"{self.interface.side}_{j}" for j in decoder.joints)
         return self._finish(names, decoded.position_rad, np.zeros(0))
