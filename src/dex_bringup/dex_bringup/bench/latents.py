@@ -34,7 +34,7 @@ class Sizes(NamedTuple):
     samples: int = 4000
     oracle: int = 60
     starts: int = 64
-    reach: int = 120
+    reach: int = 80
     rounds: int = 300
 
 
@@ -94,7 +94,7 @@ def _right(names: tuple[str, ...], ours: Space, released: Space | None, sizes: S
         figures |= bundle_figures("released", released) | _own_protocol(released, sizes.samples, seed)
     say(f"what the hands could do: {sizes.oracle} pinches of each pair and table, {sizes.starts} starts")
     references = References({n: ours.hands[n].hand for n in names}, sizes.oracle, sizes.starts, sizes.reach, seed)
-    return figures | reference_figures(references, pairs, theirs)
+    return figures | reference_figures(references, pairs, theirs, say)
 
 
 def _released(source: str, scratch: Path) -> Path | str:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -76,10 +76,13 @@ class References:
         return np.random.default_rng(self._seed).permutation(rows)[:count]
 
 
-def reference_figures(references: References, pairs: Mapping[Key, Pair], theirs: Mapping[Key, Pair]) -> dict[str, float]:
+def reference_figures(
+    references: References, pairs: Mapping[Key, Pair], theirs: Mapping[Key, Pair], say: Callable[[str], None],
+) -> dict[str, float]:
     """Of every pair and both tables, and ours by the oracle on average: the mean over pairs by the mean over pairs."""
     out: dict[str, float] = {}
-    for key, pair in pairs.items():
+    for number, (key, pair) in enumerate(pairs.items(), 1):
+        say(f"  {number} of {len(pairs)}: {key[0]} to {key[1]}")
         for kind in BOTH:
             stem = f"{key[0]}_to_{key[1]}_{kind}"
             out |= {f"{stem}_{name}": value for name, value in references.pair(key, pair, kind).items()}
