@@ -251,17 +251,24 @@ def test_a_hand_that_does_not_come_gives_the_old_one_back(line: Line) -> None:
     line.cell.client.quiet_gate()
 
 
-def test_swap_from_the_command_line_keeps_policy_and_gate(line: Line, part: Part) -> None:
-    before, old = line.pids(), line.config.interface("left_hand").names
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
-    words = [sys.executable, "-c", "from dex_bringup.cli import main; raise SystemExit(main())", "swap", "left", "xhand", "--json"]
-    process = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def dex_swap(line: Line, *words: str) -> tuple[dict[str, Any], int]:
+    """Answer and exit code of ``dex swap`` in a process of its own, while this one supervises."""
+    script = "from dex_bringup.cli import main; raise SystemExit(main())"
+    process = subprocess.Popen([sys.executable, "-c", script, "swap", *words, "--json"], env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)},
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     while process.poll() is None:
         line.cell.supervisor.tick()
         line.cell.supervisor.serve()
         line.cell.client.pause(0.02)
-    answer = json.loads(process.stdout.read())
-    assert answer["success"] and process.returncode == 0, answer
+    return json.loads(process.stdout.read()), process.returncode
+
+
+def test_swap_from_the_command_line_keeps_policy_and_gate(line: Line, part: Part) -> None:
+    before, old = line.pids(), line.config.interface("left_hand").names
+    refused, code = dex_swap(line, "left", "claw")
+    assert code == 1 and refused["reason"] == "config_invalid" and "'xhand'" in refused["detail"] and line.pids() == before
+    answer, code = dex_swap(line, "left", "xhand")
+    assert answer["success"] and code == 0, answer
     after = line.pids()
     assert {name for name in after if after[name] != before[name]} == line.exchanged()
     assert "left_hand is xhand1, was ability" in answer["detail"]

@@ -196,6 +196,7 @@ class CellClient:
                 f"nobody offers {client.srv_name}: either no cell runs in this namespace and ROS_DOMAIN_ID, or it was not started by dex up; one "
                 f"started by ros2 launch is ended and started again with {side}_hand:={hand}", code="no_supervisor",
             ) from error
+        self.pause(QUIET_S)  # until the supervisor has found this client, too: an answer at once would be lost
         return self.call(SwapHand, names.SWAP_HAND, SwapHand.Request(side=side, hand=hand, address=address), timeout_s)
 
     def heartbeats(self) -> PolledSubscription[Heartbeat]:

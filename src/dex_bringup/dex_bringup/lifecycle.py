@@ -24,7 +24,8 @@ _NEXT = {
 }
 """Target -> state -> transition that leads there."""
 RETRY_S = 0.3
-ANSWER_S = 10.0
+ASK_S, ANSWER_S = 1.0, 15.0
+"""After how long a node is asked again, and after how long it is silent."""
 
 
 def bring(client: CellClient, nodes: Collection[str], target: int, timeout_s: float, tick: Callable[[], None] | None = None) -> None:
@@ -52,8 +53,7 @@ def _bring(
 ) -> None:
     deadline, refused = time.monotonic() + timeout_s, set()
     while waiting:
-        found = _ask(client, GetState, "get_state", dict.fromkeys(waiting, GetState.Request()), tick)
-        states = {name: int(answer.current_state.id) for name, answer in found.items()}
+        states = _states(client, waiting, tick)
         waiting = {name for name in waiting if states[name] != target}
         if waiting and time.monotonic() > deadline:
             words = {UNCONFIGURED: "unconfigured", INACTIVE: "inactive", ACTIVE: "active"}
@@ -63,8 +63,23 @@ def _bring(
             client.pause(RETRY_S)
             _give_up_on(refused & waiting, {beat.node: beat.reason for beat in heartbeats.take_all()})
         requests = {name: _request(_NEXT[target][states[name]]) for name in waiting if states[name] in _NEXT[target]}
-        answers = _ask(client, ChangeState, "change_state", requests, tick)
-        refused = {name for name, answer in answers.items() if not answer.success}
+        refused = {name for name, answer in _ask(client, ChangeState, "change_state", requests, tick).items() if not answer.success}
+
+
+def _states(client: CellClient, nodes: Collection[str], tick: Callable[[], None] | None) -> dict[str, int]:
+    """Node -> its state. Asks again who does not answer: the middleware may lose the first answer to a client just made.
+
+    Raises:
+        DeadlineError: names who was silent.
+    """
+    states: dict[str, int] = {}
+    deadline = time.monotonic() + ANSWER_S
+    while len(states) < len(nodes):
+        silent = {name: GetState.Request() for name in nodes if name not in states}
+        if time.monotonic() > deadline:
+            raise DeadlineError(f"get_state of {', '.join(sorted(silent))}", ANSWER_S)
+        states.update({name: int(answer.current_state.id) for name, answer in _ask(client, GetState, "get_state", silent, tick).items()})
+    return states
 
 
 def _give_up_on(refused: set[str], reasons: Mapping[str, str]) -> None:
@@ -82,7 +97,7 @@ def _request(transition: int) -> ChangeState.Request:
 
 
 def _ask(client: CellClient, kind: Any, service: str, requests: Mapping[str, Any], tick: Callable[[], None] | None) -> dict[str, Any]:
-    """Node -> answer, all asked at once. Raises DeadlineError naming who was silent."""
+    """Node -> answer, all asked at once, of those that answer within ``ASK_S``; what became of the rest is for its state to tell."""
     clients = {name: client.prepare(kind, f"{name}/{service}") for name in requests}
     futures: dict[str, Any] = {}
 
@@ -93,8 +108,9 @@ def _ask(client: CellClient, kind: Any, service: str, requests: Mapping[str, Any
         return len(futures) == len(requests) and all(future.done() for future in futures.values())
 
     try:
-        client.spin_until(all_answered, service, ANSWER_S, tick)
-    except DeadlineError as error:
-        silent = sorted(name for name in requests if name not in futures or not futures[name].done())
-        raise DeadlineError(f"{service} of {', '.join(silent)}", ANSWER_S) from error
-    return {name: future.result() for name, future in futures.items()}
+        client.spin_until(all_answered, service, ASK_S, tick)
+    except DeadlineError:
+        for name, future in futures.items():
+            if not future.done():
+                clients[name].remove_pending_request(future)
+    return {name: future.result() for name, future in futures.items() if future.done() and not future.cancelled()}
