@@ -89,7 +89,8 @@ def test_trajectories_are_smooth_and_inside() -> None:
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["--hands", "leap"], "at least two"), (["--hands", "leap,leap"], "at least two"), (["--steps", "0"], "steps 0"), (["--threads", "0"], "--threads 0"),
+    (["--hands", "leap"], "at least two"), (["--hands", "leap,leap"], "at least two"), (["--steps", "0"], "steps 0"),
+    (["--threads", "0"], "--threads 0"),
     (["--unit", "chunk"], "needs --out"), (["--leave-out", "leap"], "goes with --add"), (["--hands", "leap,nobody"], "nobody"),
 ])
 def test_wrong_arguments_are_named(words: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ class LatentDecoder:
         """
         z = frozen_array(latents, (None, self.dim), f"{self.embodiment} latents")
         if self.unit == "chunk" and len(z) != 1:
-            raise ShapeError(f"{self.embodiment}: {len(z)} latents; one latent of this space is a whole chunk of {self.frames} frames, so exactly 1 is allowed")
+            text = f"{self.embodiment}: {len(z)} latents; one latent of this space is a whole chunk of {self.frames} frames, so exactly 1 is allowed"
+            raise ShapeError(text)
         q = run_rows(self._decoder, z).astype(np.float64)
         residual = np.linalg.norm(run_rows(self._encoder, q) - z, axis=1)  # (K,)
         positions = np.clip(q, self.lower_rad, self.upper_rad).reshape(-1, len(self.joints))

@@ -52,7 +52,8 @@ def add_hand(name: str, space: Path, folder: Path, recipe: Recipe, notes: str, *
     exported = copied(bundle, kept)
     exported.add(new_right)
     exported.add(new_left)
-    largest = max([bundle.manifest.spaces.latent.residual_q99, *(side["hands"][f"{s}_{model}"]["residual_q99"] for s, side in scores.items())])  # type: ignore[union-attr]
+    residuals = [side["hands"][f"{name}_{model}"]["residual_q99"] for name, side in scores.items()]
+    largest = max(bundle.manifest.spaces.latent.residual_q99, *residuals)  # type: ignore[union-attr]
     training = replace(recipe.training, steps=trainer.step + fitted.step)
     manifest = manifest_of(exported, training, largest, f"{notes}; {model} added to {bundle.manifest.name} of {bundle.manifest.created}")
     exported.write(folder, manifest, described({**scores, "onnx_parity": exported.parity, "added": model}))

@@ -62,7 +62,8 @@ class Exported:
         cases: list[Case] = [({given: value}, run_torch(module, {given: value}, [out])) for value in values]
         graph = to_onnx(module, {given: torch.from_numpy(values[1])}, [out])
         self.parity[key] = check_parity(graph, cases, PARITY, key)
-        joints = {"name": "q", "dtype": "float32", "shape": ["B", len(hand.joints)], "space": "joint_position", "unit": "rad", "names": list(hand.joints)}
+        names = list(hand.joints)
+        joints = {"name": "q", "dtype": "float32", "shape": ["B", len(names)], "space": "joint_position", "unit": "rad", "names": names}
         latent = {"name": "z", "dtype": "float32", "shape": ["B", LATENT_DIM], "space": "latent"}
         tensors = {"q": joints, "z": latent}
         self.graphs[key], self.golden[key] = graph, cases

@@ -20,7 +20,7 @@ from dex_learn.latent.hand import FINGERS
 from dex_learn.latent.net import LatentNets
 from dex_learn.latent.recipe import Recipe, load_hands, write_curves
 from dex_learn.latent.sampling import near_pinches, uniform
-from dex_learn.latent.scores import mean_of_pairs, pair_tables
+from dex_learn.latent.scores import pair_tables
 from dex_learn.latent.train import Training
 from dex_learn.progress import progress
 
@@ -129,7 +129,7 @@ def score_chunks(nets: LatentNets, compressor: Compressor, count: int = SCORED, 
             "residual_q99": float(torch.quantile((again - code[k]).norm(dim=-1), 0.99)),
         }
     tables = pair_tables(nets, decoded, batch.pinches)
-    return {"hands": hands, **{key: tables[key] for key in ("pinch_distance_mm", "pinch_direction_deg")}, "mean_pinch_distance_mm": mean_of_pairs(tables["pinch_distance_mm"])}
+    return {"hands": hands, **{key: tables[key] for key in ("pinch_distance_mm", "pinch_direction_deg")}}
 
 
 @torch.no_grad()
@@ -138,9 +138,10 @@ def _export(exported: Exported, nets: LatentNets, compressor: Compressor) -> Non
         encoder, decoder = ChunkEncoder(nets, row, compressor).eval(), ChunkDecoder(nets, row, compressor).eval()
         generator = torch.Generator().manual_seed(7)
         alone = encoder.nets
-        paths = [alone.joints(trajectories(uniform(alone, 50, generator), count, generator).flatten(1, 2))[0].view(count, FRAMES, -1) for count in (1, 3)]
-        exported.embodiments[hand.name] = embodiment_of(hand)
-        joints = {"name": "q", "dtype": "float32", "shape": ["B", FRAMES, len(hand.joints)], "space": "joint_position", "unit": "rad", "names": list(hand.joints)}
+        walks = [trajectories(uniform(alone, 50, generator), count, generator).flatten(1, 2) for count in (1, 3)]
+        paths = [alone.joints(walk)[0].unflatten(0, (-1, FRAMES)) for walk in walks]
+        exported.embodiments[hand.name], names = embodiment_of(hand), list(hand.joints)
+        joints = {"name": "q", "dtype": "float32", "shape": ["B", FRAMES, len(names)], "space": "joint_position", "unit": "rad", "names": names}
         latent = {"name": "z", "dtype": "float32", "shape": ["B", CHUNK_DIM], "space": "latent"}
         codes = [encoder(path) for path in paths]
         for part, module, given, out, values in (("encoder", encoder, joints, latent, paths), ("decoder", decoder, latent, joints, codes)):

@@ -37,7 +37,8 @@ def add_latents(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--out", type=Path, help="folder of the bundle (models/hand_latents; with --unit chunk it must be given)")
     parser.add_argument("--unit", choices=("frame", "chunk"), default="frame", help="what one latent is: a posture, or 64 of them (%(default)s)")
     parser.add_argument("--steps", type=int, default=40000, help="optimiser steps at most (%(default)s)")
-    parser.add_argument("--minutes", type=float, default=40.0, help="time at most for the right hands; the left ones take a fifth more; 0: no limit (%(default)s)")
+    words = "time at most for the right hands; the left ones take a fifth more; 0: no limit (%(default)s)"
+    parser.add_argument("--minutes", type=float, default=40.0, help=words)
     parser.add_argument("--batch", type=int, default=128, help="postures per hand and step (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and samples (%(default)s)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch computes (%(default)s)")

@@ -16,6 +16,7 @@ from dex_learn.latent.hand import LatentHand
 from dex_learn.latent.net import LATENT_DIM, LatentNets, Widths
 
 PREFIX = "nets."
+SAME_RAD = 1e-4
 
 
 def nets_of(bundle: Bundle, hands: Sequence[LatentHand]) -> LatentNets:
@@ -46,7 +47,8 @@ def _one(bundle: Bundle, hand: LatentHand) -> LatentNets:
         found.update(weights_in(bundle.contents[bundle.manifest.graphs[f"{hand.name}/{part}"].file]))
     keys = ("encoder.weights.0", "guess.weights.0")
     if any(key not in found for key in keys):
-        raise DexError(f"{bundle.folder}: the graphs of {hand.name} are not of this package's networks; hands can be added to such a space only", code="foreign_space")
+        text = f"{bundle.folder}: the graphs of {hand.name} are not of this package's networks; hands can be added to such a space only"
+        raise DexError(text, code="foreign_space")
     nets = LatentNets([hand], Widths(found[keys[0]].shape[-1], found[keys[1]].shape[-1]))
     with torch.no_grad():
         for name, place in nets.named_parameters():
@@ -63,5 +65,6 @@ def _check(bundle: Bundle, hand: LatentHand, nets: LatentNets) -> None:
     graph = bundle.sessions[f"{hand.name}/decoder"].run({"z": z})["q"]
     with torch.no_grad():
         q = nets.joints(nets.decode(torch.from_numpy(z)[None]).clamp(-1.0, 1.0))[0].numpy()
-    if np.abs(q - graph).max() > 1e-4:
-        raise DexError(f"{bundle.folder}: {hand.name} decodes {np.abs(q - graph).max():.1e} rad apart from its weights; was its URDF changed?", code="foreign_space")
+    apart = float(np.abs(q - graph).max())
+    if apart > SAME_RAD:
+        raise DexError(f"{bundle.folder}: {hand.name} decodes {apart:.1e} rad apart from its weights; was its URDF changed?", code="foreign_space")

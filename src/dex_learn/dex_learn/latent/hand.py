@@ -166,7 +166,8 @@ def _chain(hand: LatentHand, tree: KinematicTree, finger: str) -> list[int]:
     joint, rows = tree.place(hand.target.kinematics.tips[hand.target.fingers.index(finger)]).joint, []
     while joint >= 0:
         if tree.prismatic[joint] or tree.four_bar[joint, 0]:
-            raise ConfigError(f"{hand.name}: joint {tree.joints[joint]!r} slides or hangs on a four-bar linkage; the latent space knows turning joints with linear couplings")
+            name = tree.joints[joint]
+            raise ConfigError(f"{hand.name}: joint {name!r} slides or hangs on a four-bar linkage; allowed: linear couplings of turning joints")
         rows.insert(0, joint)
         joint = int(tree.parent[joint])
     return rows

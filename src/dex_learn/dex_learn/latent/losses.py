@@ -22,7 +22,8 @@ class Weights:
         distance, distance_scale_m: length of thumb-to-finger vectors, source against target.
         direction, direction_scale: chord between their unit vectors.
         edge_m, edge_width_m: pinches shorter than ``edge_m`` weigh one, falling to nothing over ``edge_width_m``...
-        far, exponent: ...plus ``far exp(-exponent d)`` of a pinch of length d [m], the paper's weight.
+        far, far_direction, exponent: ...plus ``far exp(-exponent d)`` of a pinch of length d [m], the paper's weight; less for its direction, which
+            a hand of other size cannot keep for all fingers at once.
         far_scale: what is beyond ``edge_m`` adds to ``distance_scale_m``: a far finger of a large hand is out of a small one's reach.
         kl: learned numbers of the latent towards N(0, 1) (their noise is fixed, so only the mean's part is left).
         outside: joints beyond their limits before they are cut.
@@ -41,8 +42,9 @@ class Weights:
     edge_m: float = 0.064
     edge_width_m: float = 0.004
     far: float = 0.2
+    far_direction: float = 0.03
     exponent: float = 12.0
-    far_scale: float = 0.3
+    far_scale: float = 0.2
     kl: float = 1e-5
     outside: float = 10.0
     twin: float = 1.0
@@ -133,12 +135,12 @@ def retargeting(decoded: Decoded, wanted: Tensor, mask: Tensor, weights: Weights
 def retargeting_rows(reached: Tensor, wanted: Tensor, mask: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
     """The same of vectors (..., 4, 3) [m] that are what they are, mask (..., 4)."""
     length, got = wanted.norm(dim=-1), torch.sqrt(reached.square().sum(dim=-1) + 1e-10)
-    weight = torch.sigmoid((weights.edge_m - length) / weights.edge_width_m) + weights.far * torch.exp(-weights.exponent * length)
-    weight = weight * mask
+    pinch, fading = torch.sigmoid((weights.edge_m - length) / weights.edge_width_m), torch.exp(-weights.exponent * length)
     chord = (reached / got[..., None] - wanted / wanted.norm(dim=-1, keepdim=True).clamp(min=1e-4)).square().sum(dim=-1)
     scale = weights.distance_scale_m + weights.far_scale * (length - weights.edge_m).clamp(min=0.0)
-    distance = (weight * soft((got - length) / scale)).mean()
-    direction = (weight * (torch.sqrt(1.0 + chord / weights.direction_scale**2) - 1.0)).mean()
+    distance = (mask * (pinch + weights.far * fading) * soft((got - length) / scale)).mean()
+    turned = torch.sqrt(1.0 + chord / weights.direction_scale**2) - 1.0
+    direction = (mask * (pinch + weights.far_direction * fading) * turned).mean()
     return weights.distance * distance, weights.direction * direction
 
 

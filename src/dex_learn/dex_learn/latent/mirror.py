@@ -26,7 +26,8 @@ def mirror_signs(hand: LatentHand, twin: LatentHand) -> Tensor:
         DexError: ``no_twin``: other joints, or no mirror image.
     """
     if hand.joints != twin.joints:
-        raise DexError(f"{hand.name} has the joints {list(hand.joints)}, {twin.name} {list(twin.joints)}; only equal ones mirror each other", code="no_twin")
+        text = f"{hand.name} has the joints {list(hand.joints)}, {twin.name} {list(twin.joints)}; only equal ones mirror each other"
+        raise DexError(text, code="no_twin")
     one, two = LatentNets([hand]), LatentNets([twin])
     u = 2.0 * torch.rand((1, PROBES, len(hand.joints)), generator=torch.Generator().manual_seed(0)) - 1.0
     wanted = two.chains(two.joints(u))
@@ -43,7 +44,8 @@ def mirror_signs(hand: LatentHand, twin: LatentHand) -> Tensor:
             if off(turned) < best - 1e-9:
                 sign, best = turned, off(turned)
     if best > ALIKE_M:
-        raise DexError(f"{hand.name} is {best * 1e3:.0f} mm from being a mirror image of {twin.name}; at most {ALIKE_M * 1e3:.0f} mm are allowed", code="no_twin")
+        text = f"{hand.name} is {best * 1e3:.0f} mm from being a mirror image of {twin.name}; at most {ALIKE_M * 1e3:.0f} mm are allowed"
+        raise DexError(text, code="no_twin")
     return sign
 
 

@@ -93,8 +93,8 @@ class LatentNets(nn.Module):
     what hands share is the same number for all from the start. The other 20 are learned and tell apart postures with equal pinches.
 
     The decoder guesses joints, looks where they would bring the fingertips and which way each joint would have to turn, and corrects its
-    guess once by what it sees. It is given the directions of the vectors beside the vectors and, once more, the vectors weighted by how short they are: a tight pinch is a small part
-    of the plain numbers but most of what matters.
+    guess once by what it sees. It is given the directions of the vectors beside the vectors and, once more, the vectors weighted by how
+    short they are: a tight pinch is a small part of the plain numbers but most of what matters.
 
     Args:
         hands: H of them.
@@ -174,7 +174,10 @@ class LatentNets(nn.Module):
 
     @torch.no_grad()
     def take(self, source: LatentNets, rows: Sequence[int]) -> None:
-        """Copies weights of ``source``: its hand ``rows[k]`` becomes hand k. Padding stands last in every tensor, so the narrower has the first part."""
+        """Copies weights of ``source``: its hand ``rows[k]`` becomes hand k.
+
+        Padding stands last in every tensor, so the narrower of two has the first part.
+        """
         for own, other in zip(self.parameters(), source.parameters(), strict=True):
             picked = other.detach()[list(rows)]
             part = tuple(slice(0, min(a, b)) for a, b in zip(own.shape, picked.shape, strict=True))

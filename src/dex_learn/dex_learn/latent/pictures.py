@@ -5,20 +5,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dex_bringup.show.picture import PAPER, picture, save_picture
-from dex_bringup.show.subject import Subject, robot_subject
 from dex_core.bundle.load import Bundle
 from dex_core.config import load_robot
 from dex_core.decode.latent import LatentDecoder
 from dex_core.retarget import TargetHand, closest_pinch
 from dex_core.types import Array
+from dex_learn.latent.studio import PAPER, Studio
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,17 +26,6 @@ MARGIN_PX, HEAD_PX = 150, 46
 COLOURS = ("#4269d0", "#e08214", "#3ca951", "#a463f2", "#c0392b")
 GAP_M = 0.01
 SAMPLES = 1500
-
-
-@dataclass(frozen=True)
-class Posed(Subject):
-    """A hand that stands as it is told: ``position`` joint -> [rad]."""
-
-    position: dict[str, float] = field(default_factory=dict)
-
-    def pose(self, name: str) -> dict[str, float]:
-        """``position``, whatever the name."""
-        return self.position
 
 
 def grasp_trajectory(source: str, side: str, frames: int) -> tuple[Array, tuple[str, ...]]:
@@ -72,19 +59,22 @@ def draw_trajectory(bundle: Bundle, path: Path, *, source: str = "xhand1", side:
     names = [e.robot for e in bundle.embodiments.values() if e.side == side]
     names.sort(key=lambda name: name != source)
     width, height = TILE_WH
-    sheet = Image.new("RGB", (MARGIN_PX + frames * width, HEAD_PX + len(names) * height), tuple(round(255 * part) for part in PAPER))
+    sheet = Image.new("RGB", (MARGIN_PX + frames * width, HEAD_PX + len(names) * height), PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, word in enumerate(words):
         pen.text((MARGIN_PX + column * width + width // 2, HEAD_PX // 2), word, fill=(60, 64, 70), font=_font(22), anchor="mm")
     for row, name in enumerate(names):
         decoder = LatentDecoder(bundle, f"{side}_{name}")
-        subject = robot_subject(load_robot(name), side)
+        studio = Studio(load_robot(name), side, TILE_WH)
         label = name + ("\nencoded" if name == source else "\ndecoded")
         pen.text((MARGIN_PX // 2, HEAD_PX + row * height + height // 2), label, fill=(60, 64, 70), font=_font(22), anchor="mm", align="center")
-        for column, q in enumerate(positions if name == source else decoder.decode(latents).position_rad):
-            posed = Posed(subject.name, subject.title, subject.description, subject.parts, dict(zip(decoder.joints, map(float, q), strict=True)))
-            sheet.paste(picture(posed, "decoded", TILE_WH), (MARGIN_PX + column * width, HEAD_PX + row * height))
-    save_picture(sheet, path)
+        shown = positions if name == source else decoder.decode(latents).position_rad
+        studio.look_at(shown)
+        for column, q in enumerate(shown):
+            sheet.paste(studio.picture(q), (MARGIN_PX + column * width, HEAD_PX + row * height))
+        studio.close()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.quantize(128).save(path, optimize=True)
 
 
 def _font(size: int) -> object:

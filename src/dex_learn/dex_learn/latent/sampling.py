@@ -68,7 +68,8 @@ def near_pinches(nets: LatentNets, count: int, generator: torch.Generator) -> Te
         if all(sum(map(len, own)) >= count for own in kept):
             return torch.stack([torch.cat(own)[:count] for own in kept])
     poor = [h.name for h, own in zip(nets.hands, kept, strict=True) if sum(map(len, own)) < count]
-    raise DexError(f"{poor}: fewer than {count} of {DRAWS_AT_MOST * DRAWN_AT_ONCE} random postures bring a fingertip within 65 mm of the thumb's", code="unreachable")
+    text = f"{poor}: fewer than {count} of {DRAWS_AT_MOST * DRAWN_AT_ONCE} random postures bring a fingertip within 65 mm of the thumb's"
+    raise DexError(text, code="unreachable")
 
 
 def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, steps: int = 60) -> Tensor:
@@ -108,5 +109,7 @@ class Sampler:
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(H, count, n) in [-1, 1]."""
         near, tight, edge = (int(count * share) for share in (self._shares.near, self._shares.tight, self._shares.edge))
-        picks = [pool[:, torch.randint(pool.shape[1], (size,), generator=generator).to(pool.device)] for pool, size in ((self._near, near), (self._tight, tight))]
-        return torch.cat([uniform(self._nets, count - near - tight - edge, generator), *picks, at_limits(self._nets, edge, generator)], dim=1)
+        parts = [uniform(self._nets, count - near - tight - edge, generator)]
+        for pool, size in ((self._near, near), (self._tight, tight)):
+            parts.append(pool[:, torch.randint(pool.shape[1], (size,), generator=generator).to(pool.device)])
+        return torch.cat([*parts, at_limits(self._nets, edge, generator)], dim=1)

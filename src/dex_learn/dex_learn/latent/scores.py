@@ -18,6 +18,7 @@ COUNT = 2000
 NOISE = 0.05
 POINTS = 16
 PINCH_M = (0.005, 0.06)
+TABLES = ("pinch_distance_mm", "pinch_direction_deg", "all_distance_mm", "all_direction_deg")
 DEFINITIONS = {
     "samples": f"{COUNT} postures per hand, uniform inside the limits, seed {SEED}, not used for training",
     "joint_mean_rad": "mean over postures and joints of |q' - q|, q' = D(E(q))",
@@ -26,11 +27,13 @@ DEFINITIONS = {
     "tip_mean_mm": "mean over postures and fingertips of the distance between the fingertips of q' and q",
     "continuity_joint_rad": f"mean of ||D(z + n) - D(z)|| over all joints, n ~ N(0, {NOISE}^2)",
     "continuity_tip_mm": "mean over postures and fingertips of how far that moves them",
-    "interpolation_accel_mm": f"{POINTS} latents in a straight line from one posture's to another's, both ends included: mean norm of the second difference of a fingertip",
+    "interpolation_accel_mm": f"{POINTS} latents on a straight line between those of two postures, ends included: "
+    "mean norm of the second difference of a fingertip",
     "interpolation_jerk_mm": "the same, third difference",
     "latent_std": "standard deviation of a latent's numbers over postures, mean of the 32",
     "residual_q99": "99 % quantile of ||E(D(z)) - z|| over the latents of the postures of all these hands, each decoded by this hand",
-    "pinch_distance_mm": "source (row) to target (column): mean of | ||d_t|| - ||d_s|| | over thumb-to-finger vectors d of fingers both hands have, ||d_s|| from 5 to 60 mm",
+    "pinch_distance_mm": "source, then target: mean of | ||d_t|| - ||d_s|| | over thumb-to-finger vectors d of fingers both hands have, "
+    "||d_s|| from 5 to 60 mm",
     "pinch_direction_deg": "mean angle between d_t and d_s, same pinches",
     "all_distance_mm": "as pinch_distance_mm, thumb-to-finger vectors of any length",
     "all_direction_deg": "as pinch_direction_deg, thumb-to-finger vectors of any length",
@@ -90,7 +93,7 @@ def _residual_q99(nets: LatentNets, row: int, z: Tensor) -> float:
 def pair_tables(nets: LatentNets, decoded: losses.Decoded, wanted: Tensor) -> dict[str, Any]:
     """Tables source -> target -> score."""
     reached, names = decoded.pinches, [h.name for h in nets.hands]
-    tables: dict[str, Any] = {key: {a: {} for a in names} for key in ("pinch_distance_mm", "pinch_direction_deg", "all_distance_mm", "all_direction_deg")}
+    tables: dict[str, Any] = {key: {a: {} for a in names} for key in TABLES}
     for s, source in enumerate(names):
         for t, target in enumerate(names):
             if s == t:

@@ -144,7 +144,8 @@ class Trainer:
     def _restore(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
         if state["identity"] != self._identity():
-            raise DexError(f"{path} is a checkpoint of another training ({state['identity']}, not {self._identity()}); name another folder, or remove it", code="bad_checkpoint")
+            text = f"{path} is a checkpoint of another training ({state['identity']}, not {self._identity()}); name another folder, or remove it"
+            raise DexError(text, code="bad_checkpoint")
         self.nets.load_state_dict(state["nets"])
         self.average.load_state_dict(state["average"])
         self._optimiser.load_state_dict(state["optimiser"])
