@@ -83,7 +83,7 @@ def test_a_trunk_acts_with_the_hand_it_is_given(lockstep: LockstepCell) -> None:
 
 
 def test_stopped_demonstrations_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "teacher_of", lambda lockstep: hold)
+    monkeypatch.setattr(recipe, "Teacher", lambda cell: hold)
     monkeypatch.setattr(recipe, "PER_FILE", 2)
     shop = Workshop(tmp_path, space=tmp_path)
     short = Disturbance(length_s=(0.4, 0.5), stray=0.0)

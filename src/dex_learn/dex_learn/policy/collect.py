@@ -15,7 +15,7 @@ from dex_learn.policy.records import Records
 from dex_sim.lockstep import LockstepCell, Observation, ToolChunk
 
 Array = NDArray[np.float64]
-Teacher = Callable[[Observation, str], ToolChunk]
+Label = Callable[[Observation, str], ToolChunk]
 Actor = Callable[[Observation, str, Array], ToolChunk]
 """(observation, task, previous hand joints (64, 2, n)) -> chunk."""
 OBSERVE_S = 0.2
@@ -56,7 +56,7 @@ class Collector:
         disturbance: what goes wrong on purpose.
     """
 
-    def __init__(self, lockstep: LockstepCell, teacher: Teacher, disturbance: Disturbance) -> None:
+    def __init__(self, lockstep: LockstepCell, teacher: Label, disturbance: Disturbance) -> None:
         self.lockstep, self._teacher, self._disturbance = lockstep, teacher, disturbance
         self._hand = lockstep.cell.interface("left_hand").robot.name
 

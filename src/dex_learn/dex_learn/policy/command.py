@@ -86,6 +86,7 @@ def _add_train(stages: argparse._SubParsersAction) -> None:
     parser.add_argument("--only", choices=("eyes", "trunk"), required=True, help="which part")
     parser.add_argument("--kind", choices=ALL_KINDS.split(","), default="latents", help="of hand codes (%(default)s)")
     parser.add_argument("--steps", type=int, default=4000, help="optimiser steps (%(default)s)")
+    parser.add_argument("--copies", type=int, default=2, help="shifted, relabelled copies of each state (%(default)s)")
     parser.add_argument("--go-on", action="store_true", help="go on from the last checkpoint at a lower rate instead of from scratch")
 
 
@@ -191,7 +192,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.only == "eyes":
         train_eyes(shop, arguments.steps, arguments.seed, go_on=arguments.go_on)
     else:
-        train_hands(shop, arguments.kind, arguments.steps, arguments.seed, go_on=arguments.go_on)
+        train_hands(shop, arguments.kind, arguments.steps, arguments.copies, arguments.seed, go_on=arguments.go_on)
     _say(json.dumps({name: curve[-1] for name, curve in shop.curves().items()}, indent=1))
     return 0
 

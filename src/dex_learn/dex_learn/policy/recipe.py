@@ -14,16 +14,16 @@ import torch
 from dex_core.errors import DexError
 from dex_learn.policy.actors import TrunkActor
 from dex_learn.policy.bundle import Training, export_graph, golden_cases, write_policy
-from dex_learn.policy.collect import Actor, Collector, Disturbance, Teacher
+from dex_learn.policy.collect import Actor, Collector, Disturbance
 from dex_learn.policy.compare import DEMONSTRATED, HANDS, demonstrated
-from dex_learn.policy.layout import DAGGER_SEEDS, DEMO_SEEDS, RESERVED_FROM, SCORE_SEEDS, SIDES
+from dex_learn.policy.layout import DAGGER_SEEDS, DEMO_SEEDS, RESERVED_FROM, SCORE_SEEDS
 from dex_learn.policy.records import Records
+from dex_learn.policy.teacher import Teacher
 from dex_learn.policy.train import States, TrunkTraining, fit_basis, train_trunk
 from dex_learn.policy.train_vision import VisionTraining, train_vision
 from dex_learn.policy.trunk import TabletopPolicy, Trunk
 from dex_learn.policy.workshop import Workshop
 from dex_learn.progress import progress
-from dex_sim.expert_tool import ToolExpert
 from dex_sim.lockstep import LockstepCell
 
 PER_FILE = 20
@@ -48,6 +48,7 @@ class Recipe:
         episodes: of the disturbed expert, per task and hand.
         stills: made-up pictures per hand. pictures: drawn per file of 20 episodes.
         vision_steps: optimiser steps of the eyes.
+        copies: shifted, relabelled copies of every labelled state.
         trunk_steps, more_steps: of each trunk, first and after each round.
         rounds, round_episodes: in which the policy acts and the expert labels, and episodes per task and hand in each.
         seed: of everything drawn.
@@ -57,17 +58,12 @@ class Recipe:
     stills: int = 1500
     pictures: int = 60
     vision_steps: int = 2400
+    copies: int = 2
     trunk_steps: int = 4000
     more_steps: int = 2500
     rounds: int = 1
     round_episodes: int = 40
     seed: int = 1
-
-
-def teacher_of(lockstep: LockstepCell) -> Teacher:
-    """The expert of both tasks and rest as a teacher of one cell."""
-    expert = ToolExpert(lockstep.cell)
-    return lambda seen, task: expert.chunk(seen.tool_poses, {side: seen.joints[f"{side}_hand"] for side in SIDES}, seen.objects_m, task)
 
 
 def collect(
@@ -79,7 +75,7 @@ def collect(
     if not starts:
         return 0
     lockstep = LockstepCell(shop.cell(hand), render=image)
-    collector = Collector(lockstep, teacher_of(lockstep), disturbance)
+    collector = Collector(lockstep, Teacher(lockstep.cell), disturbance)
     added, done, ran = 0, 0, 0
     try:
         with progress(f"{source} {task} {hand}", len(starts) * PER_FILE) as show:
@@ -115,11 +111,11 @@ def train_eyes(shop: Workshop, steps: int, seed: int, *, go_on: bool = False) ->
     shop.save_net("vision", net, curve)
 
 
-def train_hands(shop: Workshop, kind: str, steps: int, seed: int, *, go_on: bool = False) -> None:
+def train_hands(shop: Workshop, kind: str, steps: int, copies: int, seed: int, *, go_on: bool = False) -> None:
     """Trains the trunk of one kind of hand codes on its labelled states; ``go_on`` from the last one at half the rate."""
     combinations = demonstrated(kind)
     codes = shop.codes(kind, sorted({hand for _, hand in combinations}))
-    learn, kept = shop.records(combinations)
+    learn, kept = shop.records(combinations, copies)
     states = States.of(learn, codes)
     start = shop.trunk(kind) if go_on else None
     training = TrunkTraining(steps=steps, seed=seed)
@@ -201,12 +197,12 @@ def learn(shop: Workshop, kinds: Sequence[str], recipe: Recipe) -> None:
     shop.draw(recipe.pictures, recipe.seed)
     once(shop, "vision", lambda: train_eyes(shop, recipe.vision_steps, recipe.seed))
     for kind in kinds:
-        once(shop, f"trunk_{kind}", lambda kind=kind: train_hands(shop, kind, recipe.trunk_steps, recipe.seed))
+        once(shop, f"trunk_{kind}", lambda kind=kind: train_hands(shop, kind, recipe.trunk_steps, recipe.copies, recipe.seed))
     for number in range(1, recipe.rounds + 1):
         once(shop, f"round_{number}", lambda n=number: play_round(shop, kinds[0], n, recipe.round_episodes, eyes=True))
         for kind in kinds:
-            again = recipe.seed + number
-            once(shop, f"trunk_{kind}_{number}", lambda kind=kind, s=again: train_hands(shop, kind, recipe.more_steps, s, go_on=True))
+            seed = recipe.seed + number
+            once(shop, f"trunk_{kind}_{number}", lambda k=kind, s=seed: train_hands(shop, k, recipe.more_steps, recipe.copies, s, go_on=True))
     for kind in kinds:
         export_kind(shop, kind)
 

@@ -8,15 +8,19 @@ from torch import Tensor, nn
 
 from dex_learn.policy.layout import SEEN_BY_RIGHT
 
-FEATURES = 76
+FEATURES = 77
 
 
 class Scene(nn.Module):
-    """Features of both sides in units of some centimetres. Of objects that are not there every feature is zero."""
+    """Features of both sides in units of some centimetres. Of objects that are not there every feature is zero.
+
+    One number says which side it is, where there is a bowl that only one hand can be over: the left one goes first.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("order", torch.tensor([[0, 1, 2, 3, 4], list(SEEN_BY_RIGHT)]))
+        self.register_buffer("side", torch.tensor([[1.0], [-1.0]]))
         self.register_buffer("flip", torch.tensor([[1.0, 1.0, 1.0], [1.0, -1.0, 1.0]]))  # (2, 3): x, y, z per side
         self.register_buffer("flip_tool", torch.tensor([[1.0] * 5, [1.0, -1.0, 1.0, 1.0, -1.0]]))
 
@@ -25,7 +29,7 @@ class Scene(nn.Module):
         return (tools * self.flip_tool).reshape(-1, 5)
 
     def forward(self, objects: Tensor, there: Tensor, tools: Tensor) -> Tensor:
-        """(B, 5, 3) [m], (B, 5) 0 or 1, (B, 2, 5) -> (2 B, 76)."""
+        """(B, 5, 3) [m], (B, 5) 0 or 1, (B, 2, 5) -> (2 B, 77)."""
         seen = torch.stack([objects, objects[:, self.order[1]]], dim=1) * self.flip.unsqueeze(1)  # (B, 2, 5, 3)
         shown = torch.stack([there, there[:, self.order[1]]], dim=1).reshape(-1, 5, 1)
         places = seen.reshape(-1, 5, 3) * shown
@@ -35,7 +39,8 @@ class Scene(nn.Module):
         fruits = _fruits(places[:, 2], places[:, 3], places[:, 4], own)
         fruits = fruits * (shown[:, 2] * shown[:, 3] * shown[:, 4])
         hands = torch.cat([5.0 * own[:, :2], 10.0 * own[:, 2:3], own[:, 3:], 5.0 * other[:, :3], other[:, 3:], 5.0 * (own[:, :3] - other[:, :3])], dim=1)
-        return torch.cat([hands, cans, fruits, shown.flatten(1)], dim=1)
+        first = (self.side * there[:, None, 4:]).reshape(-1, 1)
+        return torch.cat([hands, cans, fruits, shown.flatten(1), first], dim=1)
 
 
 def _turned(offset: Tensor, direction: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from dex_core.bundle import Bundle, load_bundle
 from dex_core.config import find_share, load_cell, load_robot
 from dex_core.errors import DexError
+from dex_learn.policy.augment import relabel
 from dex_learn.policy.codes import HandCode, make_codes
 from dex_learn.policy.draw import Pictures, draw_all
 from dex_learn.policy.layout import SIDES
@@ -75,8 +76,11 @@ class Workshop:
         found = [f for source in sources for f in sorted(source.glob("*/episodes_*.npz")) if not f.name.endswith(".part.npz")]
         return [f for f in found if wanted is None or f.parent.name in wanted]
 
-    def records(self, combinations: Sequence[tuple[str, str]] | None = None) -> tuple[list[Records], list[Records]]:
-        """(to learn from, kept for the curve), one entry per file. Raises DexError when there is nothing."""
+    def records(self, combinations: Sequence[tuple[str, str]] | None = None, copies: int = 0) -> tuple[list[Records], list[Records]]:
+        """(to learn from, kept for the curve), one entry per file, and ``copies`` shifted, relabelled ones of each to learn from.
+
+        Copies are made once and stored. Raises DexError when there is nothing.
+        """
         files = self.files(combinations)
         if not files:
             raise DexError(f"{self.folder} holds no episodes of {combinations or 'any task'}; run  dex learn policy demos  first")
@@ -86,7 +90,14 @@ class Workshop:
             aside = records.group % KEPT_EVERY == KEPT
             kept.append(records.take(aside))
             learn.append(records.take(~aside))
+            learn += [self._copy(file, learn[-1], number) for number in range(copies)]
         return learn, kept
+
+    def _copy(self, file: Path, records: Records, number: int) -> Records:
+        path = self.folder / "aug" / f"{file.parent.parent.name}-{file.parent.name}-{file.stem}-{number}.npz"
+        if not path.exists():
+            relabel(records, self.cell(records.hand), number * 7919 + int(file.stem.rsplit("_", 1)[1])).save(path)
+        return Records.load(path)
 
     # -- pictures -------------------------------------------------------------------------------------------------------
     def draw_stills(self, hands: Sequence[str], per_hand: int, seed: int = 1) -> None:
