@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dex_core.config import load_task
 from dex_learn.policy.layout import SIDES, check_unseen
 from dex_learn.progress import progress
+from dex_sim.expert_tool import REST_POSE
 from dex_sim.lockstep import LockstepCell, Observation, run_episode
 
 
@@ -74,13 +75,13 @@ def score_rest(
     policy: LockstepPolicy, lockstep: LockstepCell, task: str, tools: Callable[[dict[str, NDArray]], NDArray], settings: ScoreSettings,
     busy_s: float = 2.4, rest_s: float = 5.0,
 ) -> dict[str, Any]:
-    """Is the other instruction obeyed? In the middle of a task the policy is told to rest; both hands must come within 3 cm of home.
+    """Is the other instruction obeyed? In the middle of a task the policy is told to rest; both hands must come within 3 cm of the rest pose.
 
     Args:
         tools: measured joints -> (2, 4) tool poses.
     """
     check_unseen(settings.seeds)
-    home = tools({f"{s}_arm": np.array(lockstep.cell.interface(f"{s}_arm").home) for s in SIDES})
+    home = np.array([REST_POSE[side] for side in SIDES])
     words, errors = load_task(task).instruction, []
     with progress("rest", len(settings.seeds)) as show:
         for done, seed in enumerate(settings.seeds, 1):
