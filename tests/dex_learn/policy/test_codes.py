@@ -2,12 +2,16 @@
 """Hand codes: padded joints there and back and inside the limits, retargeting between equal and between different hands."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
-from dex_core.config import load_robot  # noqa: E402
+from dex_core.bundle import load_bundle  # noqa: E402
+from dex_core.bundle.testing import write_latent_fixture  # noqa: E402
+from dex_core.config import load_cell, load_robot  # noqa: E402
 from dex_core.errors import DexError  # noqa: E402
 from dex_core.retarget import TargetHand  # noqa: E402
 from dex_core.retarget.keypoints import in_palm  # noqa: E402
@@ -61,8 +65,22 @@ def test_a_pinch_is_carried_over() -> None:
     assert np.allclose(first, padded.encode(np.tile(source.rest_rad, (2, 1))))
 
 
+def test_common_latents_are_what_the_pivot_would_have_said(tmp_path: Path) -> None:
+    cells = [load_cell("xarm_bimanual", left_hand=hand, right_hand=hand) for hand in ("inspire", "xhand1")]
+    write_latent_fixture(tmp_path / "space", cells[0], others=cells[1:])
+    space = load_bundle(tmp_path / "space")
+    own, common = (make_codes(kind, ["inspire", "xhand1"], ["left"], space) for kind in ("latents", "common"))
+    q = spread("inspire", "left", 6)
+    z, said = own["left_inspire"].encode(q), common["left_inspire"].encode(q)
+    pivot = own["left_xhand1"]
+    assert np.abs(z - said).max() > 1e-3  # the fixture's hands lie in different directions
+    assert np.allclose(pivot.encode(pivot.decode(said)), said, atol=1e-4) and np.allclose(pivot.decode(said), pivot.decode(z), atol=1e-4)
+    q = spread("xhand1", "left", 6)
+    assert np.allclose(common["left_xhand1"].encode(q), own["left_xhand1"].encode(q), atol=1e-4)
+
+
 def test_unknown_kinds_are_refused() -> None:
-    with pytest.raises(DexError, match="allowed: latents, joints, retarget"):
+    with pytest.raises(DexError, match="allowed: latents, common, joints, retarget"):
         make_codes("tokens", ["inspire"], ["left"])
     with pytest.raises(DexError, match="latent space"):
         make_codes("latents", ["inspire"], ["left"])

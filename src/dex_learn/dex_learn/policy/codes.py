@@ -69,6 +69,27 @@ class LatentCode:
         """Nothing is remembered."""
 
 
+class CommonCode(LatentCode):
+    """Latents as one hand of the space would have said them: a posture is decoded by that hand and encoded again.
+
+    Encoders put the same pinch of two hands near to each other, not onto one point, and a decoder minds where the encoder of its own hand
+    put it. A policy that averages over hands must not average over these places; so its labels are said in one hand's way.
+
+    Args:
+        space: the latent space.
+        embodiment: whose joints are encoded.
+        pivot: in whose way it is said, e.g. ``left_xhand1``.
+    """
+
+    def __init__(self, space: Bundle, embodiment: str, pivot: str) -> None:
+        super().__init__(space, embodiment)
+        self._pivot = LatentDecoder(space, pivot)
+
+    def encode(self, joints_rad: Array) -> Array:
+        """See HandCode."""
+        return self._pivot.encode(self._pivot.decode(super().encode(joints_rad)).position_rad)
+
+
 class PaddedCode:
     """Raw joints, from -1 at the lower to 1 at the upper limit, in the first n of 16 numbers; the rest is zero."""
 
@@ -168,7 +189,8 @@ def make_codes(kind: str, hands: Sequence[str], sides: Sequence[str], space: Bun
     """Codes by embodiment, ``<side>_<hand>``.
 
     Args:
-        kind: ``latents`` (of ``space``), ``joints`` (padded) or ``retarget`` (from ``source``).
+        kind: ``latents`` (of ``space``), ``common`` (the same, said in the way of ``source``), ``joints`` (padded) or ``retarget`` (from
+            ``source``).
         hands, sides: whose.
         space: the latent space's bundle.
         source: the hand a retargeted policy was trained on.
@@ -181,14 +203,14 @@ def make_codes(kind: str, hands: Sequence[str], sides: Sequence[str], space: Bun
         robot = load_robot(hand)
         for side in sides:
             name = f"{side}_{robot.name}"
-            if kind == "latents":
+            if kind in ("latents", "common"):
                 if space is None:
                     raise DexError("latents need a latent space; give its bundle")
-                out[name] = LatentCode(space, name)
+                out[name] = LatentCode(space, name) if kind == "latents" else CommonCode(space, name, f"{side}_{source}")
             elif kind == "joints":
                 out[name] = PaddedCode(robot.for_side(side))
             elif kind == "retarget":
                 out[name] = RetargetCode(source, robot.name, side)
             else:
-                raise DexError(f"kind of hand code is {kind!r}; allowed: latents, joints, retarget")
+                raise DexError(f"kind of hand code is {kind!r}; allowed: latents, common, joints, retarget")
     return out

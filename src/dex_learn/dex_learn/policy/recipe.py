@@ -15,7 +15,7 @@ from dex_core.errors import DexError
 from dex_learn.policy.actors import TrunkActor
 from dex_learn.policy.bundle import Training, export_graph, golden_cases, write_policy
 from dex_learn.policy.collect import Actor, Collector, Disturbance
-from dex_learn.policy.compare import DEMONSTRATED, HANDS, demonstrated
+from dex_learn.policy.compare import DEMONSTRATED, HANDS, SOURCE, demonstrated
 from dex_learn.policy.layout import DAGGER_SEEDS, DEMO_SEEDS, RESERVED_FROM, SCORE_SEEDS
 from dex_learn.policy.records import Records
 from dex_learn.policy.teacher import Teacher
@@ -114,9 +114,11 @@ def train_eyes(shop: Workshop, steps: int, seed: int, *, go_on: bool = False) ->
 def train_hands(shop: Workshop, kind: str, steps: int, copies: int, seed: int, *, go_on: bool = False) -> None:
     """Trains the trunk of one kind of hand codes on its labelled states; ``go_on`` from the last one at half the rate."""
     combinations = demonstrated(kind)
-    codes = shop.codes(kind, sorted({hand for _, hand in combinations}))
+    hands = sorted({hand for _, hand in combinations})
+    own = shop.codes(kind, hands)
+    codes = shop.codes("common", hands, SOURCE) if kind == "latents" else own
     learn, kept = shop.records(combinations, copies)
-    states = States.of(learn, codes)
+    states = States.of(learn, codes, own)
     start = shop.trunk(kind) if go_on else None
     training = TrunkTraining(steps=steps, seed=seed)
     if start is None:
@@ -124,7 +126,7 @@ def train_hands(shop: Workshop, kind: str, steps: int, copies: int, seed: int, *
         start = Trunk(fit_basis(learn, states))
     else:
         training = dataclasses.replace(training, learning_rate=1e-3)
-    trunk, curve = train_trunk(states, shop.words, training, start, States.of(kept, codes))
+    trunk, curve = train_trunk(states, shop.words, training, start, States.of(kept, codes, own))
     shop.save_net(f"trunk_{kind}", trunk, curve)
 
 

@@ -29,6 +29,7 @@ class TrunkTraining:
         object_noise_m: standard deviation of the error added to the true places (a third of the states gets none).
         forget: share of the states whose previous codes are hidden; a quarter as many get another state's, often of another hand: so
             the net leans neither on what it did before nor on which hand that was.
+        own: share of the states whose previous codes are those of the hand's own encoder, as before the first chunk.
         code_noise: standard deviation of the noise on the previous codes, in standard deviations of the codes.
         seed: of weights, order and noise.
     """
@@ -38,6 +39,7 @@ class TrunkTraining:
     learning_rate: float = 2e-3
     object_noise_m: float = 0.004
     forget: float = 0.25
+    own: float = 0.25
     code_noise: float = 0.1
     seed: int = 1
 
@@ -70,7 +72,7 @@ class States:
 
     Attributes:
         objects: (N, 5, 3) [m]. there: (N, 5). tools: (N, 2, 5) x, y, z [m], cos, sin of the yaw. task: (N,).
-        previous: (N, 2, 6, D). place: (N, 64, 2, 3) [m]. heading: (N, 64, 2, 2). codes: (N, 2, 13, D).
+        previous, measured: (N, 2, 6, D) of the chunk before, as the policy says them and as a hand's own encoder would. place: (N, 64, 2, 3) [m]. heading: (N, 64, 2, 2). codes: (N, 2, 13, D).
         used: (N, 2, D) which of a row's codes mean something.
     """
 
@@ -79,35 +81,39 @@ class States:
     tools: Tensor
     task: Tensor
     previous: Tensor
+    measured: Tensor
     place: Tensor
     heading: Tensor
     codes: Tensor
     used: Tensor
 
     @staticmethod
-    def of(parts: Sequence[Records], codes: Mapping[str, HandCode]) -> States:
-        """Encodes all hand joints with the codes of each part's hand."""
-        pieces = [_piece(part, codes) for part in parts if len(part)]
+    def of(parts: Sequence[Records], codes: Mapping[str, HandCode], own: Mapping[str, HandCode] | None = None) -> States:
+        """Encodes all hand joints with the codes of each part's hand; ``own`` encode what a policy is told before its first chunk."""
+        pieces = [_piece(part, codes, own) for part in parts if len(part)]
         return States(**{f.name: torch.from_numpy(np.concatenate([p[f.name] for p in pieces])) for f in fields(States)})
 
     def __len__(self) -> int:
         return len(self.tools)
 
 
-def _piece(records: Records, codes: Mapping[str, HandCode]) -> dict[str, np.ndarray]:
+def _encoded(hands: np.ndarray, by_side: Sequence[HandCode]) -> np.ndarray:
+    """(N, steps, 2, n) joints -> (N, 2, steps, D) codes."""
+    n, steps = hands.shape[:2]
+    sides = [c.encode(hands[:, :, i].reshape(n * steps, -1)).reshape(n, steps, c.dim) for i, c in enumerate(by_side)]
+    return np.stack(sides, axis=1).astype(np.float32)
+
+
+def _piece(records: Records, codes: Mapping[str, HandCode], own: Mapping[str, HandCode] | None) -> dict[str, np.ndarray]:
     by_side = [codes[f"{side}_{records.hand}"] for side in SIDES]
-
-    def encoded(hands: np.ndarray) -> np.ndarray:
-        n, steps = hands.shape[:2]  # (N, steps, 2, n) -> (N, 2, steps, D)
-        sides = [c.encode(hands[:, :, i].reshape(n * steps, -1)).reshape(n, steps, c.dim) for i, c in enumerate(by_side)]
-        return np.stack(sides, axis=1).astype(np.float32)
-
+    previous = _encoded(records.previous, by_side)
+    measured = previous if own is None else _encoded(records.previous, [own[f"{side}_{records.hand}"] for side in SIDES])
     yaw, turned = records.tools[..., 3:], records.paths[..., 3]
     return {
         "objects": records.objects, "there": records.there.astype(np.float32),
         "tools": np.concatenate([records.tools[..., :3], np.cos(yaw), np.sin(yaw)], axis=2), "task": records.task,
-        "previous": encoded(records.previous), "place": np.ascontiguousarray(records.paths[..., :3]),
-        "heading": np.stack([np.cos(turned), np.sin(turned)], axis=-1), "codes": encoded(records.hands),
+        "previous": previous, "measured": measured, "place": np.ascontiguousarray(records.paths[..., :3]),
+        "heading": np.stack([np.cos(turned), np.sin(turned)], axis=-1), "codes": _encoded(records.hands, by_side),
         "used": np.tile(np.stack([c.used for c in by_side]).astype(np.float32), (len(records), 1, 1)),
     }
 
@@ -197,7 +203,8 @@ def _step(
     noisy = (torch.rand((n, 1, 1), generator=generator) > 0.33) * training.object_noise_m
     objects = objects + noisy * torch.randn(objects.shape, generator=generator)
     tools = tools + 0.002 * torch.randn(tools.shape, generator=generator)
-    previous = _half_forgotten(trunk, states.previous[rows], training, generator)
+    previous = torch.where(torch.rand((n, 1, 1, 1), generator=generator) < training.own, states.measured[rows], states.previous[rows])
+    previous = _half_forgotten(trunk, previous, training, generator)
     found = trunk(objects, states.there[rows], tools, sentences.draw(states.task[rows], generator), previous)
     loss = trunk_loss(trunk, found, states.place[rows], states.heading[rows], states.codes[rows], states.used[rows])
     optimiser.zero_grad(set_to_none=True)

@@ -61,8 +61,8 @@ class Workshop:
         return load_cell(self.cell_name, left_hand=hand, right_hand=hand)
 
     def codes(self, kind: str, hands: Sequence[str], source: str = "xhand1") -> dict[str, HandCode]:
-        """Hand codes by embodiment; of kind ``latents`` those of this workshop's space."""
-        return make_codes(kind, hands, SIDES, self.space if kind == "latents" else None, source)
+        """Hand codes by embodiment; of kind ``latents`` or ``common`` those of this workshop's space."""
+        return make_codes(kind, hands, SIDES, self.space if kind in ("latents", "common") else None, source)
 
     # -- episodes -------------------------------------------------------------------------------------------------------
     def episodes(self, source: str, task: str, hand: str) -> Path:
