@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_sim.expert_path import Step, nearest_angle, shape_time_s
+from dex_sim.expert_shapes import cradle_m, in_world
 
 Array = NDArray[np.float64]
 
 LOW_Z_M, HIGH_Z_M = 0.050, 0.165
-CRADLE_M = (0.024, 0.013)  # grasp frame to the middle of a cradled can: along the palm's normal, and to the thumb
 BEHIND_M = 0.070  # where the hand comes down, cradle to can
 CLEAR_M = 0.040  # nearer than this the hand may touch the can
 SQUEEZE_M = 0.005  # how far past touching each hand goes
@@ -83,9 +83,7 @@ class PushSide:
 
     def _to_cradle(self, yaw: float) -> Array:
         """(2,) grasp frame to the cradled can's middle in ``world``."""
-        normal = np.array([math.cos(yaw), math.sin(yaw)])
-        thumb = np.array([normal[1], -normal[0]]) * (1.0 if self.side == "right" else -1.0)
-        return CRADLE_M[0] * normal + CRADLE_M[1] * thumb
+        return in_world(yaw, cradle_m(self.side, self.radius_m))
 
 
 def _meeting(can: Array, other: Array, offset_m: float) -> Array:

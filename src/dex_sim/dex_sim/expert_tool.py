@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dex_core.config import CellConfig, load_task
 from dex_core.types import frozen_array
+from dex_sim.expert_lemons import LemonSide, Scene
 from dex_sim.expert_path import Step, nearest_angle, sample_steps
 from dex_sim.expert_push import PushSide
 from dex_sim.expert_shapes import HandShapes
@@ -18,6 +19,7 @@ from dex_sim.lockstep import SIDES, Observation, ToolChunk
 Array = NDArray[np.float64]
 
 PUSH, LEMONS, REST = "push_cans", "reorganize_lemons", "rest"
+FRUITS = {"left": "lemon", "right": "lime"}
 REST_POSE = {"left": (0.27, 0.45, 0.22, -0.5 * math.pi), "right": (0.27, -0.45, 0.22, 0.5 * math.pi)}
 REST_SPEED_M_S, RISE_Z_M = 0.26, 0.18
 
@@ -34,6 +36,8 @@ class ToolExpert:
 
     def __init__(self, cell: CellConfig) -> None:
         self.shapes = {side: HandShapes(cell, side) for side in SIDES}
+        self._lemon = {side: LemonSide(side, self.shapes[side], np.array(REST_POSE[side])) for side in SIDES}
+        self._bowl_radius_m = load_task(LEMONS).objects["bowl"].radius_m
         cans = load_task(PUSH).objects
         self._push = {side: PushSide(side, self.shapes[side].push, cans[f"{side}_can"].radius_m) for side in SIDES}
 
@@ -54,10 +58,19 @@ class ToolExpert:
             cans = {side: frozen_array(objects_m[f"{side}_can"], (3,), f"{side} can")[:2] for side in SIDES}
             others = {"left": cans["right"], "right": cans["left"]}
             steps = {s: self._push[s].steps(pose, joints[s], cans[s], others[s]) for s, pose in zip(SIDES, poses, strict=True)}
+        elif task == LEMONS:
+            steps = self._lemons(poses, joints, objects_m)
         else:
             raise ValueError(f"task {task!r} is not known; allowed: {PUSH}, {LEMONS}, {REST}")
         sampled = {side: sample_steps(pose, joints[side], steps[side]) for side, pose in zip(SIDES, poses, strict=True)}
         return ToolChunk(np.stack([sampled[side][0] for side in SIDES], axis=1), {side: sampled[side][1] for side in SIDES})
+
+    def _lemons(self, poses: Array, joints: dict[str, Array], objects_m: Mapping[str, ArrayLike]) -> dict[str, list[Step]]:
+        places = {name: frozen_array(objects_m[name], (3,), name) for name in (*FRUITS.values(), "bowl")}
+        scene = Scene(
+            dict(zip(SIDES, poses, strict=True)), joints, {side: places[fruit] for side, fruit in FRUITS.items()}, places["bowl"], self._bowl_radius_m,
+        )
+        return {side: self._lemon[side].steps(scene) for side in SIDES}
 
     def _rest(self, side: str, pose: Array) -> list[Step]:
         home, shape = np.array(REST_POSE[side]), self.shapes[side].open

@@ -62,6 +62,7 @@ class World:
         self._data = mujoco.MjData(self.model)
         self._things = Things(self.model, {name: thing for one in every for name, thing in one.objects.items()})
         self._lock = threading.RLock()
+        self._body_names = [self.model.body(body).name for body in range(self.model.nbody)]
         self._nominal = Visual.of(self.model)
         self._visual = self._nominal
         self._judges = {name: Judge(one) for name, one in self.tasks.items()}
@@ -226,12 +227,9 @@ class World:
     def contacts(self) -> list[tuple[str, str]]:
         """Bodies in contact now, as sorted pairs."""
         with self._lock:
-            model, pairs = self.model, []
-            for contact in self._data.contact[: self._data.ncon]:
-                bodies = (model.body(model.geom_bodyid[g]).name for g in (contact.geom1, contact.geom2))
-                first, second = sorted(bodies)
-                pairs.append((first, second))
-            return pairs
+            bodies = self.model.geom_bodyid[self._data.contact.geom[: self._data.ncon]].tolist()
+        names = self._body_names
+        return [(names[a], names[b]) if names[a] <= names[b] else (names[b], names[a]) for a, b in bodies]
 
     # -- inside ---------------------------------------------------------------------------------------------------------
     def _joints_of(self, interface: str) -> _Joints:

@@ -1,16 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pinches above a table, and the grasp frames that the hands' files carry."""
+"""Hands around a ball on a table, and the grasp frames that the hands' files carry."""
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import pytest
 
 from dex_core.config import load_robot
 from dex_core.errors import ConfigError
-from dex_core.retarget.grasp import GRASP_GAP_M, PinchingHand, grasp_frame, pinch_direction
+from dex_core.retarget.grasp import LOWEST_M, WORST_SQUINT_RAD, Hold, PinchingHand, grasp_frame, pinch_direction
+from dex_core.retarget.grasp_ball import BALL_M, fit_ball, nearest
 
 HANDS = ("ability", "dexh13", "inspire", "leap", "xhand1")
 SIDES = ("left", "right")
+
+
+@functools.cache
+def held(name: str, side: str) -> tuple[PinchingHand, Hold]:
+    pinching = PinchingHand(name, side)
+    return pinching, pinching.hold()
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -22,23 +31,37 @@ def test_the_file_has_the_computed_frame(name: str, side: str) -> None:
 
 
 @pytest.mark.parametrize("name", HANDS)
-def test_the_pinch_is_held_with_room_above_the_table(name: str) -> None:
-    for side in SIDES:
-        pinching = PinchingHand(name, side)
-        q = pinching.pinch()
-        assert (pinching.hand.kinematics.clip(q) == q).all()
-        assert np.linalg.norm(pinching.vector(q) - GRASP_GAP_M * pinch_direction(side)) < 4e-3
-        assert pinching.reach(q) - pinching.hand.palm[:, 2] @ pinching.centre(q) < 0.032
+def test_the_ball_is_touched_from_both_sides_with_room_above_the_table(name: str) -> None:
+    pinching, hold = held(name, "right")
+    parts, centre = pinching._capsules.at(hold.position_rad), pinching.hand.in_palm(hold.centre_m)
+    assert (pinching.hand.kinematics.clip(hold.position_rad) == hold.position_rad).all()
+    for part in (parts.thumb, parts.index):
+        assert nearest(part, centre[None])[0][0] == pytest.approx(BALL_M / 2, abs=5e-3)
+    assert hold.squint_rad < WORST_SQUINT_RAD
+    assert parts.reach_m - centre[2] < LOWEST_M + 2e-3
 
 
 @pytest.mark.parametrize("name", HANDS)
 def test_the_thumb_alone_opens(name: str) -> None:
-    pinching = PinchingHand(name, "right")
-    q, wanted = pinching.pinch(), 0.09 * pinch_direction("right", np.radians(95.0), np.radians(35.0))
+    pinching, hold = held(name, "right")
+    q, wanted = hold.position_rad, hold.vector_m + 0.02 * pinch_direction("right")
     opened = pinching.thumb_to(q, wanted)
     thumb = list(pinching.hand.kinematics.tree.columns_of(pinching.hand.kinematics.tips[pinching.hand.fingers.index("thumb")]))
-    assert np.linalg.norm(pinching.vector(opened) - wanted) < 5e-3
-    assert np.array_equal(np.delete(opened, thumb), np.delete(q, thumb)) and np.abs(opened - q)[thumb].max() > 0.2
+    assert np.linalg.norm(pinching.vector(opened) - wanted) < 0.016
+    assert np.array_equal(np.delete(opened, thumb), np.delete(q, thumb)) and np.abs(opened - q)[thumb].max() > 0.05
+
+
+def test_narrowing_brings_the_tips_together() -> None:
+    pinching, hold = held("inspire", "right")
+    closed = pinching.narrowed(hold.position_rad, hold.vector_m - 0.015 * pinch_direction("right"))
+    assert np.linalg.norm(pinching.vector(closed)) < np.linalg.norm(hold.vector_m) - 0.01
+
+
+def test_a_ball_between_two_posts_is_found_in_the_middle() -> None:
+    post = [(np.array([[0.0, y, 0.0]]), np.array([[0.0, y, 0.1]]), np.array([0.008])) for y in (-0.033, 0.033)]
+    parts = held("inspire", "right")[0]._capsules.at(held("inspire", "right")[1].position_rad)._replace(thumb=post[0], index=post[1])
+    ball = fit_ball(parts, np.array([0.004, -0.003, 0.05]))
+    assert np.allclose(ball.centre_m, [0.0, 0.0, 0.05], atol=2e-3) and ball.squint_rad < 0.1
 
 
 def test_both_sides_mirror() -> None:
@@ -46,6 +69,6 @@ def test_both_sides_mirror() -> None:
     assert np.allclose(left * [1.0, -1.0, 1.0], right) and np.linalg.norm(left) == pytest.approx(1.0)
 
 
-def test_a_gripper_has_no_pinch_of_this_kind() -> None:
+def test_an_unknown_hand_has_no_pinch() -> None:
     with pytest.raises(ConfigError):
         PinchingHand("no_such_hand", "right")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Postures in which a hand pinches with its fingers pointing down at a table, and the grasp frame they give."""
+"""How a hand whose fingers point down picks a small thing from a table, and the grasp frame this gives."""
 from __future__ import annotations
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,20 +12,43 @@ from dex_core.config import FixedFrame, load_robot, read_description
 from dex_core.errors import ConfigError
 from dex_core.kinematics.collision_shapes import read_shapes
 from dex_core.retarget.compiled import make_problem
+from dex_core.retarget.grasp_ball import BALL_M, Capsules, fit_ball, opposition
+from dex_core.retarget.grasp_search import search_hold
 from dex_core.retarget.retargeter import spread_starts
 from dex_core.retarget.target import TargetHand
 from dex_core.types import Array
 
-GRASP_GAP_M = 0.050
-AZIMUTH_RAD, ELEVATION_RAD = math.radians(80.0), math.radians(40.0)
+AZIMUTH_RAD, ELEVATION_RAD = math.radians(112.0), math.radians(0.0)
 """Where the index lies as seen from the thumb in the pinch: so far from straight behind it (palm -X) to the other fingers' side, and so far
-towards the fingertips. Scanned over five hands: here the rest of all of them stays least below the pinch, so that it can pick from a table."""
-STARTS = 96
+towards the fingertips. Scanned over five hands: here all of them pinch nearly level and least of them is below the pinch."""
+STARTS = 128
+SEARCH_GAP_M, GAPS_M = 0.070, (0.056, 0.062, 0.068, 0.074, 0.080)
+"""Tip to tip: of the posture that is searched from many starts, and of those in which the ball is then fitted."""
+LOWEST_M = 0.020
+"""The middle of the ball is so far above the lowest part of the hand: 5 mm of air over the table on which the ball lies."""
 OTHERS, STRAIGHT, REST = 0.1, 3e-3, 1e-9
-"""Weights beside the pinch vector's 1: the other fingers beside the index as in the open hand, fingertips near the open hand's, joints near rest."""
+"""Weights beside the pinch vector's 1: the other fingers beside the index as in the open hand, fingertips near the open hand's, joints near rest;
+and, where a pinch is narrowed, joints near that pinch [m^2/rad^2]."""
+NEAR = 1e-5
 FORWARD_M = (0.0, 0.04, 0.08, 0.12)
 """How far in front of the palm the fingertips are drawn, each tried."""
 MISS_M, MISS_COST = 2e-3, 3.0
+SQUINT_RAD, SQUINT_COST_M = math.radians(25.0), 0.08
+"""Contacts that face each other within the first angle cost nothing, beyond it so many metres of room below per radian."""
+
+
+WORST_SQUINT_RAD = math.radians(45.0)
+"""A pinch of the tips whose contacts face each other less than this slips."""
+
+
+class Hold(NamedTuple):
+    """A hand around a ball of 50 mm on a table: joints (n,) [rad], the ball's middle in the root frame [m], thumb tip to index tip (3,) on the
+    palm's axes [m], and by how much the two contacts fail to face each other [rad]."""
+
+    position_rad: Array
+    centre_m: Array
+    vector_m: Array
+    squint_rad: float
 
 
 def pinch_direction(side: str, azimuth_rad: float = AZIMUTH_RAD, elevation_rad: float = ELEVATION_RAD) -> Array:
@@ -56,41 +80,26 @@ class PinchingHand:
             raise ConfigError(f"hand {name!r} has the fingers {list(self.hand.fingers)}; a pinch needs a thumb and an index")
         self._rows = [self.hand.fingers.index(finger) for finger in fingers]
         self._thumb = self.hand.fingers.index("thumb")
-        tree = self.hand.kinematics.tree
-        shapes = read_shapes(read_description(robot.urdf, side), tree)
-        of_shape = np.repeat(shapes.joint, np.diff(shapes.first))
-        moving = (of_shape >= 0) & (shapes.is_box == 0)
-        self._joint, self._capsules = of_shape[moving], shapes.data[moving]
+        self._capsules = Capsules(self.hand, read_shapes(read_description(robot.urdf, side), self.hand.kinematics.tree))
 
     def vector(self, q: Array) -> Array:
         """(3,) thumb tip to index tip on the palm's axes [m]."""
         tips = self.hand.in_palm(self.hand.kinematics.fingertips(q))
         return tips[self._rows[0]] - tips[self._thumb]
 
-    def centre(self, q: Array) -> Array:
-        """(3,) middle between the tips of thumb and index in the root frame [m]."""
-        tips = self.hand.kinematics.fingertips(q)
-        return 0.5 * (tips[self._rows[0]] + tips[self._thumb])
-
     def reach(self, q: Array) -> float:
         """How far any moving part goes along the palm's +Z, from the root's origin [m]."""
-        kinematics, down = self.hand.kinematics, self.hand.palm[:, 2]
-        poses = {joint: kinematics.pose(q, kinematics.tree.joints[joint]) for joint in set(self._joint.tolist())}
-        ends = [
-            max(down @ (pose[:3, :3] @ capsule[at : at + 3] + pose[:3, 3]) for at in (0, 3)) + capsule[6]
-            for pose, capsule in ((poses[int(joint)], capsule) for joint, capsule in zip(self._joint, self._capsules, strict=True))
-        ]
-        return float(max(ends))
+        return self._capsules.at(q).reach_m
 
-    def pinch(self, gap_m: float = GRASP_GAP_M) -> Array:
-        """(n,) joints of the pinch of ``gap_m`` along :func:`pinch_direction` in which the rest of the hand is least below its middle.
+    def pinch(self) -> Array:
+        """(n,) joints of the pinch along :func:`pinch_direction` whose contacts face each other with least of the hand below them.
 
-        Of all solutions found from many starts, the one that leaves most room above a table, what it misses of the pinch counted against it.
+        The best of all solutions found from many starts; what it misses of the pinch counts against it. Deterministic.
         """
         hand, rows = self.hand, self._rows
         pairs = [(row, self._thumb) for row in rows] + [(row, -1) for row in rows]
         problem = make_problem(hand.kinematics, hand.kinematics.tips, pairs, hand.free)
-        wanted = gap_m * pinch_direction(hand.side)
+        wanted = SEARCH_GAP_M * pinch_direction(hand.side)
         goal = hand.in_palm(hand.kinematics.fingertips(hand.rest_rad))[rows]
         beside = np.zeros((len(rows), 3))
         beside[:, 1] = goal[:, 1] - goal[0, 1]
@@ -101,9 +110,7 @@ class PinchingHand:
             targets = np.concatenate([hand.in_root(wanted + beside), hand.in_root(goal)])
             for start in spread_starts(hand, STARTS):
                 q = problem.solve(targets, weights, hand.rest_rad, np.full(start.size, REST), start).position_rad
-                miss = float(np.linalg.norm(self.vector(q) - wanted))
-                below = self.reach(q) - float(hand.palm[:, 2] @ self.centre(q))
-                cost = below + MISS_COST * max(0.0, miss - MISS_M)
+                cost = self._cost(q, wanted)
                 if cost < least - 1e-6:
                     best, least = q, cost
         return best
@@ -118,11 +125,49 @@ class PinchingHand:
         starts = [pinch, *(np.where(free, start, pinch) for start in spread_starts(hand, STARTS))]
         return min((problem.solve(target, np.ones(1), pinch, hold, start) for start in starts), key=lambda solved: solved.cost).position_rad
 
+    def narrowed(self, pinch: Array, vector_m: Array) -> Array:
+        """(n,) joints nearest to ``pinch`` (n,) in which the index lies ``vector_m`` (3,) from the thumb's tip, palm's axes; every finger may move."""
+        hand, tips = self.hand, self.hand.kinematics.tips
+        problem = make_problem(hand.kinematics, tips, [(row, self._thumb) for row in self._rows], hand.free)
+        places = hand.kinematics.fingertips(pinch)
+        closer = np.array([places[row] - places[self._thumb] for row in self._rows]) + hand.in_root(np.asarray(vector_m) - self.vector(pinch))
+        weights = np.array([1.0] + [OTHERS] * (len(self._rows) - 1))
+        return problem.solve(closer, weights, pinch, np.full(pinch.size, NEAR), pinch).position_rad
+
+    def hold(self) -> Hold:
+        """The hand as it just touches a ball of 50 mm on a table below it: pinched by the tips or, where they cannot, anywhere on both fingers."""
+        pinch, found = self.pinch(), []
+        for gap in GAPS_M:
+            q = self.narrowed(pinch, gap * pinch_direction(self.hand.side))
+            middle = self.hand.in_palm(self._middle(q))
+            start = np.array([middle[0], middle[1], self.reach(q) - LOWEST_M])
+            ball = fit_ball(self._capsules.at(q), start)
+            found.append((ball.cost_m, Hold(q, self.hand.in_root(ball.centre_m), self.vector(q), ball.squint_rad)))
+        best = min(found, key=lambda entry: entry[0])[1]
+        if best.squint_rad > WORST_SQUINT_RAD:
+            searched = search_hold(self.hand, self._capsules, LOWEST_M)
+            if searched is not None and searched[1].squint_rad < best.squint_rad:
+                q, ball = searched
+                best = Hold(q, self.hand.in_root(ball.centre_m), self.vector(q), ball.squint_rad)
+        return best
+
     def frame(self) -> FixedFrame:
-        """The grasp frame in the palm's link: origin in the middle of the 50 mm pinch, axes of the palm."""
+        """The grasp frame in the palm's link: origin in the middle of the ball of :meth:`hold`, axes of the palm."""
         pose = self.hand.kinematics.pose(self.hand.rest_rad, self._palm.link)
-        centre = pose[:3, :3].T @ (self.centre(self.pinch()) - pose[:3, 3])
+        centre = pose[:3, :3].T @ (self.hold().centre_m - pose[:3, 3])
         return FixedFrame(self._palm.link, tuple(float(v) for v in centre), self._palm.rpy_rad)
+
+    def _middle(self, q: Array) -> Array:
+        tips = self.hand.kinematics.fingertips(q)
+        return 0.5 * (tips[self._rows[0]] + tips[self._thumb])
+
+    def _cost(self, q: Array, wanted: Array) -> float:
+        """What of the hand is below the pinch's middle [m], plus what the pinch misses and how badly the contacts face each other."""
+        parts, middle = self._capsules.at(q), self.hand.in_palm(self._middle(q))
+        miss = float(np.linalg.norm(self.vector(q) - wanted))
+        squint = opposition(parts, np.array([middle[0], middle[1], parts.reach_m - LOWEST_M]))
+        below = max(parts.reach_m - middle[2], LOWEST_M - BALL_M / 2)
+        return float(below + MISS_COST * max(0.0, miss - MISS_M) + SQUINT_COST_M * max(0.0, squint - SQUINT_RAD))
 
 
 @cache

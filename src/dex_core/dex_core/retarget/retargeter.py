@@ -205,12 +205,17 @@ class Retargeter:
         return self._problem.search(wanted.targets_m, wanted.weights, rest, hold, self._starts, self.hand.groups)
 
 
-def spread_starts(hand: TargetHand, count: int) -> list[Array]:
-    """The open hand, then ``count`` postures spread evenly over the limits (a Kronecker sequence); joints that must not move are at rest."""
-    lower, upper, n = hand.kinematics.lower_rad, hand.kinematics.upper_rad, len(hand.kinematics.names)
+def kronecker(dimensions: int, count: int) -> list[Array]:
+    """``count`` points (dimensions,) spread evenly over the unit cube."""
     root = 2.0
     for _ in range(50):
-        root = (1.0 + root) ** (1.0 / (n + 1))  # of x^(n+1) = x + 1
-    steps = (1.0 / root) ** np.arange(1, n + 1)
-    spread = [lower + np.mod(0.5 + i * steps, 1.0) * (upper - lower) for i in range(1, count + 1)]
+        root = (1.0 + root) ** (1.0 / (dimensions + 1))  # of x^(n+1) = x + 1
+    steps = (1.0 / root) ** np.arange(1, dimensions + 1)
+    return [np.mod(0.5 + i * steps, 1.0) for i in range(1, count + 1)]
+
+
+def spread_starts(hand: TargetHand, count: int) -> list[Array]:
+    """The open hand, then ``count`` postures spread evenly over the limits (a Kronecker sequence); joints that must not move are at rest."""
+    lower, upper = hand.kinematics.lower_rad, hand.kinematics.upper_rad
+    spread = [lower + share * (upper - lower) for share in kronecker(len(lower), count)]
     return [hand.rest_rad, *(np.where(hand.free, start, hand.rest_rad) for start in spread)]
