@@ -15,7 +15,7 @@ from dex_core.decode.latent import LatentDecoder  # noqa: E402
 from dex_core.errors import DexError, ShapeError  # noqa: E402
 from dex_learn import cli  # noqa: E402
 from dex_learn.export import run_onnx  # noqa: E402
-from dex_learn.latent.add import add_hand  # noqa: E402
+from dex_learn.latent.add import add_hand, copied  # noqa: E402
 from dex_learn.latent.chunk import FRAMES, trajectories  # noqa: E402
 from dex_learn.latent.chunk_recipe import make_chunk_bundle  # noqa: E402
 from dex_learn.latent.frozen import nets_of  # noqa: E402
@@ -63,6 +63,13 @@ def test_an_added_hand_changes_no_bit_of_the_others(made: tuple[Path, Path, dict
     assert "right_leap" in scores["right"]["hands"] and "right_ability" in scores["right"]["pinch_distance_mm"]["right_leap"]
     with pytest.raises(DexError, match="already"):
         add_hand("leap", tmp_path / "hand_latents", tmp_path / "again", recipe, "a test")
+
+
+def test_a_hand_that_is_left_out_is_not_copied(made: tuple[Path, Path, dict]) -> None:
+    bundle = load_bundle(made[0])
+    kept = copied(bundle, ["ability"])
+    assert set(kept.graphs) == {f"{s}_ability/{p}" for s in ("left", "right") for p in ("encoder", "decoder")} == set(kept.specs) == set(kept.golden)
+    assert kept.graphs["left_ability/encoder"] == bundle.contents[bundle.manifest.graphs["left_ability/encoder"].file]
 
 
 def test_chunks_end_to_end(made: tuple[Path, Path, dict], tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def _check_latent_graphs(manifest: Manifest) -> None:
         joints = joint_side[0]
         if joints.space != "joint_position" or not joints.names or list(joints.shape[1:-1]) != axes:
             wanted = ", ".join(["B", *map(str, axes), "joints"])
-            raise _fail(f"graph {name!r}: {joints.name!r} must be a named ({wanted}) joint_position tensor (unit {spec.unit}), got {list(joints.shape)}")
+            text = f"must be a named ({wanted}) joint_position tensor (unit {spec.unit}), got {list(joints.shape)}"
+            raise _fail(f"graph {name!r}: {joints.name!r} {text}")
         if latent_side[0].space != "latent" or len(latent_side[0].shape) != 2 or latent_side[0].shape[1] != dim:
             raise _fail(f"graph {name!r}: {latent_side[0].name!r} must be a (B, {dim}) latent tensor, got {list(latent_side[0].shape)}")
 

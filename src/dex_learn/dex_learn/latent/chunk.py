@@ -71,7 +71,7 @@ class ChunkDecoder(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         """(B, 96) -> (B, 64, n) [rad]."""
         nets = self.nets
-        q = nets.joints(nets.decode(self.compressor.expand(code).flatten(0, 1)[None]).clamp(-1.0, 1.0))[0]
+        q = nets.joints(nets.unbounded(self.compressor.expand(code).flatten(0, 1)[None]).clamp(-1.0, 1.0))[0]
         return torch.minimum(torch.maximum(q, nets.low[0]), nets.high[0]).unflatten(0, (-1, FRAMES))
 
 

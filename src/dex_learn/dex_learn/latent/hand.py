@@ -83,13 +83,13 @@ class FingerChains(nn.Module):
         hands: H of them.
 
     Attributes:
-        width: joints of the widest hand; columns beyond a hand's own are not read.
+        count: H. width: joints of the widest hand; columns beyond a hand's own are not read.
     """
 
     def __init__(self, hands: Sequence[LatentHand]) -> None:
         super().__init__()
         trees = [hand.target.kinematics.tree for hand in hands]
-        self.width = max(len(tree.names) for tree in trees)
+        self.count, self.width = len(hands), max(len(tree.names) for tree in trees)
         chains = [[_chain(hand, tree, finger) for finger in FINGERS] for hand, tree in zip(hands, trees, strict=True)]
         self.depth = max(len(rows) for hand in chains for rows in hand)
         h, f, levels = len(hands), len(FINGERS), self.depth
@@ -106,9 +106,12 @@ class FingerChains(nn.Module):
                     matrices, at = _level(hand, tree, row)
                     turn[level, k * f + m], offset[level, k * f + m, :, 0] = matrices, at
                     gain[k, tree.actuated[row], level, m], shift[k, 0, level, m] = tree.coupling[row]
-        back = turn.transpose(0, 1, 2, 4, 3)
-        tensors = {"turn": turn.reshape(levels, -1, 9, 3), "back": back.reshape(levels, -1, 9, 3), "offset": offset, "tips": tips}
-        tensors |= {"gain": gain.reshape(h, self.width, -1), "shift": shift.reshape(h, 1, -1)}
+        one, sine, cosine = turn[:, :, 0], turn[:, :, 1], turn[:, :, 2]
+        tensors = {
+            "forth": np.concatenate([one, sine, cosine], axis=3), "lever": np.concatenate([0.0 * one, -cosine, sine], axis=3),
+            "back": np.concatenate([m.transpose(0, 1, 3, 2) for m in (one, sine, cosine)], axis=3), "offset": offset, "tips": tips,
+            "gain": gain.reshape(h, self.width, -1), "shift": shift.reshape(h, 1, -1),
+        }
         for name, value in tensors.items():
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
 
@@ -131,32 +134,30 @@ class FingerChains(nn.Module):
         Returns:
             (H, B, 4, 3) pinches [m], and (H, B, width) force times metres per radian.
         """
-        tips, (sine, cosine, moved) = self._sweep(q)
+        tips, sine, cosine, places = self._sweep(q)
         pinches = (tips[:, 1:] - tips[:, :1]).transpose(1, 2)
         force = pull(pinches).permute(0, 2, 3, 1)  # (H, 4, 3, B)
-        arm = torch.cat([-force.sum(dim=1, keepdim=True), force], dim=1).flatten(0, 1)  # (H 5, 3, B)
+        arm = torch.cat([-force.sum(dim=1, keepdim=True), force], dim=1).reshape(len(self.tips), 3, -1)
         torque = []
         for level in range(self.depth):
-            lever = cosine[level] * moved[level][:, 3:6] - sine[level] * moved[level][:, 6:9]
-            torque.append((arm * lever).sum(dim=1))
+            torque.append((arm * torch.bmm(self.lever[level], places[level])).sum(dim=1, keepdim=True))
             if level + 1 < self.depth:
-                back = torch.bmm(self.back[level], arm)
-                arm = back[:, 0:3] + sine[level] * back[:, 3:6] + cosine[level] * back[:, 6:9]
-        angles = torch.stack(torque).unflatten(1, (len(tips), len(FINGERS))).permute(1, 3, 0, 2).flatten(2)  # (H, B, depth 5)
-        return pinches, torch.bmm(angles, self.gain.transpose(1, 2))
+                arm = torch.bmm(self.back[level], torch.cat([arm, sine[level] * arm, cosine[level] * arm], dim=1))
+        h, f = self.count, len(FINGERS)
+        angles = torch.cat(torque, dim=1).reshape(h, f, self.depth, -1).transpose(1, 2).reshape(h, self.depth * f, -1)
+        return pinches, torch.bmm(self.gain, angles).transpose(1, 2)
 
-    def _sweep(self, q: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, list[Tensor]]]:
-        """Tips (H, 5, B, 3), and of every level sine and cosine (depth, H 5, 1, B) and the three moved points (H 5, 9, B)."""
-        h, f = q.shape[0], len(FINGERS)
-        angle = torch.baddbmm(self.shift, q, self.gain).unflatten(2, (self.depth, f)).permute(2, 0, 3, 1).reshape(self.depth, h * f, 1, -1)
-        sine, cosine = torch.sin(angle), torch.cos(angle)
-        point, levels = self.tips, []
+    def _sweep(self, q: Tensor) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...], list[Tensor]]:
+        """Tips (H, 5, B, 3), and of every level sine and cosine (H 5, 1, B) and the child's point by 1, sine and cosine (H 5, 9, B)."""
+        h, f = self.count, len(FINGERS)
+        angle = (torch.bmm(q, self.gain) + self.shift).reshape(h, -1, self.depth, f).permute(2, 0, 3, 1).reshape(self.depth * h * f, 1, -1)
+        sine, cosine = torch.sin(angle).split(h * f), torch.cos(angle).split(h * f)
+        point, places = self.tips, []
         for level in range(self.depth - 1, -1, -1):
-            moved = torch.bmm(self.turn[level], point)  # A p, B p, C p
-            levels.insert(0, moved)
-            point = moved[:, 0:3] + self.offset[level] + sine[level] * moved[:, 3:6]
-            point = point + cosine[level] * moved[:, 6:9]
-        return point.view(h, f, 3, -1).transpose(2, 3), (sine, cosine, levels)
+            still = point if places else self.tips + 0.0 * sine[level]
+            places.insert(0, torch.cat([still, sine[level] * still, cosine[level] * still], dim=1))
+            point = torch.bmm(self.forth[level], places[0]) + self.offset[level]
+        return point.reshape(h, f, 3, -1).transpose(2, 3), sine, cosine, places
 
 
 def _chain(hand: LatentHand, tree: KinematicTree, finger: str) -> list[int]:

@@ -35,7 +35,7 @@ class Weights:
     joint_scale: float = 0.05
     tip: float = 1.0
     tip_scale_m: float = 3e-3
-    distance: float = 4.0
+    distance: float = 6.0
     distance_scale_m: float = 3e-3
     direction: float = 4.0
     direction_scale: float = 0.06

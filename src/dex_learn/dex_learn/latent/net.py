@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dex_core.errors import DexError
+from dex_core.errors import ConfigError, DexError
 from dex_learn.latent.hand import OTHERS, FingerChains, LatentHand, pad_joints
 
 LATENT_DIM = 32
@@ -63,6 +63,16 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.bmm(x, weight) + bias if torch.jit.is_tracing() else torch.baddbmm(bias, x, weight)
 
 
+def _filling(hand: LatentHand) -> Tensor:
+    """(12, 12) thumb-to-finger vectors, row by row [m], to the shared numbers; a missing little finger is where the row of the others leads."""
+    fingers = torch.eye(len(OTHERS))
+    if not hand.present[:3].all():
+        raise ConfigError(f"{hand.name} has the fingers {list(hand.target.fingers)}; the latent space needs thumb, index, middle and ring")
+    if not hand.present[3]:
+        fingers[3] = torch.tensor([0.0, -0.5, 1.5, 0.0])
+    return torch.kron(fingers, torch.eye(3)).T / PINCH_SCALE_M
+
+
 def squash(x: Tensor) -> Tensor:
     """The number itself in [-1, 1]; outside it bends towards 1.1 and never gets there."""
     inside = x.clamp(-1.0, 1.0)
@@ -110,9 +120,12 @@ class LatentNets(nn.Module):
         low, high = pad_joints(hands, [h.low for h in hands], -1.0), pad_joints(hands, [h.high for h in hands], 1.0)
         self.register_buffer("low", low[:, None])
         self.register_buffer("high", high[:, None])
+        self.register_buffer("middle", 0.5 * (low + high)[:, None])
+        self.register_buffer("swing", 0.5 * (high - low)[:, None])
         self.register_buffer("own", pad_joints(hands, [[1.0] * len(h.joints) for h in hands], 0.0)[:, None])
         self.register_buffer("present", torch.tensor([[float(p) for p in h.present] for h in hands]))  # (H, 4)
         self.register_buffer("centre", torch.tensor(PINCH_CENTRE_M) / PINCH_SCALE_M)
+        self.register_buffer("fill", torch.stack([_filling(hand) for hand in hands]))
         h, n = len(hands), self.chains.width
         self.encoder = StackedMlp(h, (SHARED_DIM + n, widths.encoder, widths.encoder, PRIVATE_DIM), generator)
         seen = LATENT_DIM + 2 * SHARED_DIM + len(OTHERS)
@@ -121,18 +134,15 @@ class LatentNets(nn.Module):
 
     def normalise(self, q: Tensor) -> Tensor:
         """(H, B, n) [rad] -> (H, B, n) in [-1, 1]."""
-        return (2.0 * (q - self.low) / (self.high - self.low) - 1.0).clamp(-1.0, 1.0) * self.own
+        return ((q - self.middle) / self.swing).clamp(-1.0, 1.0) * self.own
 
     def joints(self, u: Tensor) -> Tensor:
         """(H, B, n) in [-1, 1] -> (H, B, n) [rad]."""
-        return self.low + (u + 1.0) * 0.5 * (self.high - self.low)
+        return self.middle + u * self.swing
 
     def shared(self, pinches: Tensor) -> Tensor:
         """(H, B, 4, 3) thumb-to-finger vectors [m] -> (H, B, 12). A finger that is missing stands where the row of the others leads."""
-        here = self.present[:, None, :, None]
-        beyond = pinches[:, :, 2] + 0.5 * (pinches[:, :, 2] - pinches[:, :, 1])
-        filled = here * pinches + (1.0 - here) * beyond[:, :, None]
-        return (filled / PINCH_SCALE_M - self.centre).flatten(2)
+        return torch.bmm(pinches.reshape(len(self.fill), -1, SHARED_DIM), self.fill) - self.centre.reshape(SHARED_DIM)
 
     def encode(self, u: Tensor, pinches: Tensor) -> Tensor:
         """(H, B, n) in [-1, 1] and their (H, B, 4, 3) vectors [m] -> (H, B, 32) latents."""
@@ -141,20 +151,25 @@ class LatentNets(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """(H, B, 32) -> (H, B, n) in [-1.1, 1.1], joints before they are cut to [-1, 1]: what training compares."""
+        return squash(self.unbounded(z))
+
+    def unbounded(self, z: Tensor) -> Tensor:
+        """(H, B, 32) -> (H, B, n), the same joints before they are bent; cut to [-1, 1] they are equal."""
+        h, f, n = len(self.hands), len(OTHERS), self.chains.width
         z = z.clamp(-MAX_LATENT, MAX_LATENT)
-        wanted = z[..., :SHARED_DIM].unflatten(-1, (len(OTHERS), 3)) + self.centre
+        wanted = z[..., :SHARED_DIM].reshape(h, -1, f, 3) + self.centre
         length = torch.sqrt(wanted.square().sum(dim=-1, keepdim=True) + 1e-4)
         weight = torch.exp(-length / TIGHT)
-        seen = torch.cat([z, (wanted * weight * 2.5).flatten(2), (wanted / length).flatten(2), weight[..., 0]], dim=-1)
+        tight = (wanted * weight * 2.5).reshape(h, -1, SHARED_DIM)
+        seen = torch.cat([z, tight, (wanted / length).reshape(h, -1, SHARED_DIM), weight[..., 0]], dim=-1)
         guess = self.guess(seen)
-        u = squash(guess).clamp(-1.0, 1.0) * self.own
+        u = guess.clamp(-1.0, 1.0) * self.own
         pull = (weight / weight.sum(dim=-2, keepdim=True)) * self.present[:, None, :, None]
         pinches, torque = self.chains.towards(self.joints(u), lambda p: pull * (wanted - p / PINCH_SCALE_M))
         missed = z[..., :SHARED_DIM] - self.shared(pinches)
-        tight = (missed.unflatten(-1, (len(OTHERS), 3)) * weight * 4.0).flatten(2)
-        slope = torque * (self.high - self.low) * (0.5 / PINCH_SCALE_M)
-        joints = torch.stack([u, slope], dim=-1).flatten(2)  # in pairs, so that padding stays last
-        return squash(guess + self.correction(torch.cat([seen, missed, tight, joints], dim=-1)))
+        tight = (missed.reshape(h, -1, f, 3) * weight * 4.0).reshape(h, -1, SHARED_DIM)
+        joints = torch.stack([u, torque * (self.swing / PINCH_SCALE_M)], dim=-1).reshape(h, -1, 2 * n)  # in pairs, so that padding stays last
+        return guess + self.correction(torch.cat([seen, missed, tight, joints], dim=-1))
 
     def cut(self, row: int) -> LatentNets:
         """Hand ``row`` alone, without padding."""
@@ -206,5 +221,5 @@ class HandDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """(B, 32) -> (B, n) [rad]."""
-        q = self.nets.joints(self.nets.decode(z[None]).clamp(-1.0, 1.0))[0]
+        q = self.nets.joints(self.nets.unbounded(z[None]).clamp(-1.0, 1.0))[0]
         return torch.minimum(torch.maximum(q, self.nets.low[0]), self.nets.high[0])
