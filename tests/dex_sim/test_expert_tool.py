@@ -55,7 +55,9 @@ def test_an_episode_of_tool_poses_repeats_to_the_last_bit() -> None:
 
 
 def test_tool_poses_become_joints_that_reach_them() -> None:
-    lockstep, chunk = lockstep_of("inspire"), advice("inspire", FRUITS, LEMONS)
+    lockstep = lockstep_of("inspire")
+    lockstep.reset(0, LEMONS)
+    chunk = advice("inspire", FRUITS, LEMONS, lockstep.observe(image=False).tool_poses)
     joints = lockstep.joints_of(chunk)
     assert joints.shape == (64, 26)
     for i, side in enumerate(SIDES):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dex_core.config import Pose, load_cell
-from dex_sim.toolpose import ToolArm
+from dex_sim.toolpose import GraspArm, ToolArm
 
 CELL = load_cell("xarm_bimanual")
 ARMS = {side: ToolArm(CELL, side) for side in ("left", "right")}
@@ -45,3 +45,13 @@ def test_a_tilted_mount_is_refused() -> None:
     cell = dataclasses.replace(CELL, interfaces={**CELL.interfaces, "left_hand": tilted})
     with pytest.raises(ValueError, match="left: the tool pose needs"):
         ToolArm(cell, "left")
+
+
+@pytest.mark.parametrize("hand", ["ability", "dexh13", "inspire", "leap", "xhand1"])
+def test_the_grasp_frame_of_every_hand_goes_where_it_is_told(hand: str) -> None:
+    cell, rng = load_cell("xarm_bimanual", hand=hand), np.random.default_rng(3)
+    for sign, side in ((1.0, "left"), (-1.0, "right")):
+        arm = GraspArm(cell, side)
+        poses = rng.uniform([0.28, 0.05, 0.03, -2.2], [0.50, 0.38, 0.25, -0.9], (40, 4)) * [1.0, sign, 1.0, sign]
+        reached = np.array([arm.pose(q) for q in arm.joints(poses)])
+        assert np.allclose(reached, poses, atol=1e-4)

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dex_core.config import CellConfig, load_cell
+from dex_core.decode.pose import PoseDecoder
+from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize
 from dex_core.types import frozen_array
@@ -139,6 +141,7 @@ class LockstepCell:
         self._substeps = round(1.0 / (CONTROL_HZ * self.world.timestep_s))
         self._splits = np.cumsum([len(self.cell.interface(name).names) for name in INTERFACES])
         self.arms = {side: GraspArm(self.cell, side) for side in SIDES}
+        self._decoders = {side: PoseDecoder.of_cell(self.cell, side) for side in SIDES}
         self._old: _Scheduled | None = None
         self._new: _Scheduled | None = None
         self._since_s = 0.0
@@ -177,8 +180,11 @@ class LockstepCell:
         self._since_s = self.world.time_s
 
     def joints_of(self, chunk: ToolChunk) -> Array:
-        """(64, n) joints in rad of a chunk of tool poses: left arm, right arm, left hand, right hand."""
-        arms = [self.arms[side].joints(chunk.tool_poses[:, i]) for i, side in enumerate(SIDES)]
+        """(64, n) joints in rad of a chunk of tool poses: left arm, right arm, left hand, right hand; as the live cell's decoders solve it."""
+        arms = [
+            self._decoders[side].decode(tool_pose_columns(chunk.tool_poses[:, i]), self.world.state(f"{side}_arm").position_rad).position_rad
+            for i, side in enumerate(SIDES)
+        ]
         return np.concatenate([*arms, *(chunk.hands[side] for side in SIDES)], axis=1)
 
     def advance(self, duration_s: float) -> None:
