@@ -14,7 +14,7 @@ from dex_sim.expert_shapes import HandShapes, in_world, mouth_m
 Array = NDArray[np.float64]
 
 YAW_RAD = {"left": -0.5 * math.pi, "right": 0.5 * math.pi}
-GRIP_Z_M, CARRY_Z_M, DROP_Z_M = 0.022, 0.165, 0.100
+GRIP_Z_M, CARRY_Z_M, DROP_Z_M = 0.021, 0.165, 0.100
 MOUTH_M = 0.012  # middle of the open hand, from the grasp frame towards the thumb
 ASIDE_M = 0.025  # the left hand lets go so far left of the bowl's middle, the right one right of it
 WAIT_Y_M, ZONE_M = 0.24, 0.20  # a hand waits this far out while the other is nearer to the bowl than this

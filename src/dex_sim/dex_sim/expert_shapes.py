@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 OPEN_M, OPEN_RAD = 0.030, (math.radians(110.0), math.radians(18.0))
 """By so much further than around the ball is the thumb from the index when the hand is open, and in this direction."""
 PUSH_GAP_M, PUSH_RAD = 0.078, (math.radians(97.0), math.radians(10.0))
-SQUEEZE_N, SPARE_M = 10.0, 0.003
+SQUEEZE_N, SPARE_M = 8.0, 0.003
 """The hand closes so much further than to the touch that its servos press with this force, and a little more for what is not known."""
 PROBE_RAD = 1e-4
 TIPS_AHEAD_M, BALL_GAP_M = 0.013, 0.074
