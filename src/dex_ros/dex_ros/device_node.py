@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from dex_core.devices.follower import CommandFollower, CommandMode
 from dex_core.devices.limited import Limited
 from dex_core.devices.registry import load_driver
 from dex_core.devices.runtime import DeviceRuntime
-from dex_core.errors import ConfigError, ConnectionLostError, DexError, DeviceError
+from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from dex_msgs.msg import JointCommand
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.callback_groups import ReentrantCallbackGroup

@@ -68,7 +68,8 @@ class ToolExpert:
     def _lemons(self, poses: Array, joints: dict[str, Array], objects_m: Mapping[str, ArrayLike]) -> dict[str, list[Step]]:
         places = {name: frozen_array(objects_m[name], (3,), name) for name in (*FRUITS.values(), "bowl")}
         scene = Scene(
-            dict(zip(SIDES, poses, strict=True)), joints, {side: places[fruit] for side, fruit in FRUITS.items()}, places["bowl"], self._bowl_radius_m,
+            dict(zip(SIDES, poses, strict=True)), joints, {side: places[fruit] for side, fruit in FRUITS.items()}, places["bowl"],
+            self._bowl_radius_m,
         )
         return {side: self._lemon[side].steps(scene) for side in SIDES}
 

@@ -2,7 +2,6 @@
 """The bundle is one that the policy node loads and runs for any hand of the space; the graph alone acts the same."""
 from __future__ import annotations
 
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -126,7 +126,7 @@ class PinchingHand:
         return min((problem.solve(target, np.ones(1), pinch, hold, start) for start in starts), key=lambda solved: solved.cost).position_rad
 
     def narrowed(self, pinch: Array, vector_m: Array) -> Array:
-        """(n,) joints nearest to ``pinch`` (n,) in which the index lies ``vector_m`` (3,) from the thumb's tip, palm's axes; every finger may move."""
+        """(n,) joints nearest to ``pinch`` (n,) in which the index lies ``vector_m`` (3,) from the thumb's tip, palm's axes; all fingers may move."""
         hand, tips = self.hand, self.hand.kinematics.tips
         problem = make_problem(hand.kinematics, tips, [(row, self._thumb) for row in self._rows], hand.free)
         places = hand.kinematics.fingertips(pinch)

@@ -42,7 +42,9 @@ def search_hold(hand: TargetHand, capsules: Capsules, lowest_m: float) -> tuple[
     return q, fit_ball(capsules.at(q), best[3])
 
 
-def _samples(hand: TargetHand, capsules: Capsules, finger: str, columns: dict[str, list[int]]) -> list[tuple[Array, tuple[Array, Array, Array], float]]:
+def _samples(
+    hand: TargetHand, capsules: Capsules, finger: str, columns: dict[str, list[int]]
+) -> list[tuple[Array, tuple[Array, Array, Array], float]]:
     """(joints, capsules of the finger, how far it reaches) of postures spread evenly over the finger's joints."""
     lower, upper, found = hand.kinematics.lower_rad, hand.kinematics.upper_rad, []
     others = [f for f in hand.fingers if f != "thumb"] if finger == "index" else [finger]
