@@ -109,7 +109,7 @@ def draw_space(bundle: Bundle, path: Path, *, side: str = "right", seed: int = 0
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, markerscale=3.0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 
@@ -120,7 +120,8 @@ def _scatter(axis: Axes, clouds: dict[str, NDArray[np.float64]], title: str) -> 
     axis.scatter(*points[order].T, c=[COLOURS[i % len(COLOURS)] for i in owner[order]], s=3.0, alpha=0.5, linewidths=0.0)
     for colour, name in zip(COLOURS, clouds, strict=False):
         axis.scatter([], [], c=colour, s=12.0, label=name)
-    axis.set(title=title, xlabel=f"first component ({share[0]:.0%} of the variance)", ylabel=f"second ({share[1]:.0%})", aspect="equal")
+    axis.set(title=title, xlabel=f"first component ({share[0]:.0%} of the variance)", ylabel=f"second ({share[1]:.0%})")
+    axis.set_aspect("equal", adjustable="datalim")
     axis.spines[["top", "right"]].set_visible(False)
 
 
