@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import math
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from dex_learn.latent.net import LatentNets
 from dex_learn.latent.recipe import Recipe, load_hands, write_curves
 from dex_learn.latent.sampling import near_pinches, uniform
 from dex_learn.latent.scores import pair_tables
-from dex_learn.latent.train import Training
+from dex_learn.latent.train import REPORT_EVERY, Training
 from dex_learn.progress import progress
 
 NAME = "hand_chunks"
@@ -48,7 +50,8 @@ def make_chunk_bundle(recipe: Recipe, space: Path, folder: Path, notes: str) -> 
     for nets in stacks:
         _export(exported, nets, compressor)
     largest = max(hand["residual_q99"] for side in scores.values() for hand in side["hands"].values())
-    manifest = manifest_of(exported, recipe.training, largest, f"{notes}; around {bundle.manifest.name} of {bundle.manifest.created}")
+    training = replace(recipe.training, steps=int(curves["step"][-1]))
+    manifest = manifest_of(exported, training, largest, f"{notes}; around {bundle.manifest.name} of {bundle.manifest.created}")
     manifest |= {"name": NAME, "runtime": {"opset": OPSET, "ir_version": IR_VERSION}}
     manifest["spaces"]["latent"] = {"dim": CHUNK_DIM, "residual_q99": largest, "unit": "chunk", "frames": FRAMES}
     exported.write(folder, manifest, {"definitions": DEFINITIONS, "scores": {**scores, "onnx_parity": exported.parity}})
@@ -63,18 +66,21 @@ def train_compressor(nets: LatentNets, training: Training, device: str) -> tuple
     generator = torch.Generator().manual_seed(training.seed)
     pool = _pool(nets, training.pool, generator)
     curves: dict[str, list[float]] = {"step": [], "joint": [], "tip": [], "distance": [], "direction": []}
-    with progress("chunk latents", training.steps) as show:
-        for step in range(training.steps):
+    began, step, done = time.monotonic(), 0, 0.0
+    with progress("chunk latents", 100.0) as show:
+        while done < 1.0:
             for group in optimiser.param_groups:
-                group["lr"] = training.learning_rate * (0.003 + 0.5 * (1.0 + math.cos(math.pi * step / training.steps)))
+                group["lr"] = training.learning_rate * (0.003 + 0.5 * (1.0 + math.cos(math.pi * done)))
             parts = _losses(nets, compressor, trajectories(pool, max(1, training.batch // 16), generator), training, generator)
             optimiser.zero_grad(set_to_none=True)
             torch.stack(list(parts.values())).sum().backward()
             optimiser.step()
-            if step % 50 == 0 or step + 1 == training.steps:
+            step += 1
+            done = max(step / training.steps, (time.monotonic() - began) / (60.0 * training.minutes) if training.minutes else 0.0)
+            if step % REPORT_EVERY == 0 or done >= 1.0:
                 for name, value in (("step", torch.tensor(float(step))), *parts.items()):
                     curves[name].append(float(value.detach()))
-                show(step + 1, ", ".join(f"{k} {v[-1]:.3g}" for k, v in curves.items()))
+                show(100.0 * min(done, 1.0), ", ".join(f"{k} {v[-1]:.3g}" for k, v in curves.items()))
     return compressor, curves
 
 
