@@ -45,10 +45,11 @@ def add_hand(name: str, space: Path, folder: Path, recipe: Recipe, notes: str, *
     new_right = LatentNets([LatentHand.load(model, "right")], frozen_right.widths, recipe.training.seed).to(recipe.device)
     trainer = Trainer(new_right, recipe.training, frozen=frozen_right, checkpoint=recipe.work / f"add_{model}_right.pt")
     new_right = trainer.run(f"right {model}")
-    new_left, fitted = fit_left(new_right, recipe, f"add_{model}_left.pt")
+    everyone = _joined(frozen_right, new_right).to(recipe.device)
+    new_left, fitted = fit_left(new_right, recipe, f"add_{model}_left.pt", beside=everyone)
     write_curves(recipe.work, {f"right {model}": trainer.curves, f"left {model}": fitted.curves})
     frozen_left = nets_of(bundle, load_hands(kept, "left"))
-    scores = {"right": score(_joined(frozen_right, new_right)), "left": score(_joined(frozen_left, new_left))}
+    scores = {"right": score(everyone.to("cpu")), "left": score(_joined(frozen_left, new_left))}
     exported = copied(bundle, kept)
     exported.add(new_right)
     exported.add(new_left)
@@ -80,5 +81,4 @@ def copied(bundle: Bundle, models: list[str]) -> Exported:
 
 
 def _joined(frozen: LatentNets, new: LatentNets) -> LatentNets:
-    stacks = [nets.to("cpu") for nets in (frozen, new)]
-    return LatentNets.stack([nets.cut(row) for nets in stacks for row in range(len(nets.hands))])
+    return LatentNets.stack([nets.cut(row).to("cpu") for nets in (frozen, new) for row in range(len(nets.hands))])

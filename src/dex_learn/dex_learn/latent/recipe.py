@@ -74,12 +74,19 @@ def train_space(recipe: Recipe) -> Space:
     return Space(right, left, {"right hands": trainer.curves, "left hands": fitted.curves}, trainer.step + fitted.step)
 
 
-def fit_left(right: LatentNets, recipe: Recipe, name: str = "left.pt") -> tuple[LatentNets, Trainer]:
-    """Left hands of the same models into the space of the right ones, which stays as it is."""
+def fit_left(right: LatentNets, recipe: Recipe, name: str = "left.pt", beside: LatentNets | None = None) -> tuple[LatentNets, Trainer]:
+    """Left hands of the same models into the space of the right ones, which stays as it is.
+
+    Args:
+        right: whose models are wanted.
+        name: of the checkpoint in the work folder.
+        beside: all right hands of the space, where ``right`` is only some of them.
+    """
+    frozen = right if beside is None else beside
     left = LatentNets(load_hands([h.robot.name for h in right.hands], "left"), right.widths).to(recipe.device)
-    twins = twins_of(left, right)
-    start_as_twins(left, right, twins)
-    trainer = Trainer(left, _shortened(recipe.training), frozen=right, twins=twins, checkpoint=recipe.work / name)
+    twins = twins_of(left, frozen)
+    start_as_twins(left, frozen, twins)
+    trainer = Trainer(left, _shortened(recipe.training), frozen=frozen, twins=twins, checkpoint=recipe.work / name)
     return trainer.run("left hands"), trainer
 
 
