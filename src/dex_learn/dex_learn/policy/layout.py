@@ -9,6 +9,7 @@ SIDES = ("left", "right")
 TASKS = ("push_cans", "reorganize_lemons", "rest")
 OBJECTS = ("left_can", "right_can", "lemon", "lime", "bowl")
 OF_TASK = {"push_cans": ("left_can", "right_can"), "reorganize_lemons": ("lemon", "lime", "bowl")}
+IS_FRUIT = tuple(name in ("lemon", "lime") for name in OBJECTS)
 SEEN_BY_RIGHT = (1, 0, 3, 2, 4)
 """The objects as the right side counts them: its own first."""
 

@@ -120,7 +120,8 @@ def train_hands(shop: Workshop, kind: str, steps: int, copies: int, seed: int, *
     learn, kept = shop.records(combinations, copies)
     states = States.of(learn, codes, own)
     start = shop.trunk(kind) if go_on else None
-    training = TrunkTraining(steps=steps, seed=seed)
+    camera = next(iter(shop.cell(hands[0]).cameras.values()))
+    training = TrunkTraining(steps=steps, seed=seed, camera_m=tuple(camera.position_m))
     if start is None:
         torch.manual_seed(seed)
         start = Trunk(fit_basis(learn, states))

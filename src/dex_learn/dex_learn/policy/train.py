@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dex_core.text import tokenize
 from dex_learn.policy.codes import HandCode
-from dex_learn.policy.layout import SIDES, STEPS, TASKS
+from dex_learn.policy.layout import IS_FRUIT, SIDES, STEPS, TASKS
 from dex_learn.policy.records import Records
 from dex_learn.policy.trunk import ChunkBasis, Trunk
 from dex_learn.progress import progress
@@ -27,6 +27,9 @@ class TrunkTraining:
         steps, batch: optimiser steps and states per step.
         learning_rate: of AdamW, rises for 3 % of the steps, then falls along a cosine.
         object_noise_m: standard deviation of the error added to the true places (a third of the states gets none).
+        depth_noise_m: the same along the line of sight of ``camera_m``, of half of the fruits: eyes see where they are in the picture, hardly how
+            far away, so whether one is lifted must be told by hand and memory too.
+        camera_m: where the camera is.
         forget: share of the states whose previous codes are hidden; a quarter as many get another state's, often of another hand: so
             the net leans neither on what it did before nor on which hand that was.
         own: share of the states whose previous codes are those of the hand's own encoder, as before the first chunk.
@@ -38,6 +41,8 @@ class TrunkTraining:
     batch: int = 256
     learning_rate: float = 2e-3
     object_noise_m: float = 0.004
+    depth_noise_m: float = 0.015
+    camera_m: tuple[float, float, float] = (1.2, 0.0, 0.8)
     forget: float = 0.25
     own: float = 0.25
     code_noise: float = 0.1
@@ -201,7 +206,7 @@ def _step(
     n = len(rows)
     objects, tools = states.objects[rows], states.tools[rows]
     noisy = (torch.rand((n, 1, 1), generator=generator) > 0.33) * training.object_noise_m
-    objects = objects + noisy * torch.randn(objects.shape, generator=generator)
+    objects = objects + noisy * torch.randn(objects.shape, generator=generator) + _in_depth(objects, training, generator)
     tools = tools + 0.002 * torch.randn(tools.shape, generator=generator)
     previous = torch.where(torch.rand((n, 1, 1, 1), generator=generator) < training.own, states.measured[rows], states.previous[rows])
     previous = _half_forgotten(trunk, previous, training, generator)
@@ -212,6 +217,15 @@ def _step(
     nn.utils.clip_grad_norm_(trunk.parameters(), 1.0)
     optimiser.step()
     return float(loss.detach())
+
+
+def _in_depth(objects: Tensor, training: TrunkTraining, generator: torch.Generator) -> Tensor:
+    """(B, 5, 3) errors along the line of sight, of half of the fruits."""
+    sight = objects - torch.tensor(training.camera_m)
+    sight = sight / sight.norm(dim=2, keepdim=True).clamp(min=1e-3)
+    size = training.depth_noise_m * torch.randn((*objects.shape[:2], 1), generator=generator)
+    some = (torch.rand(size.shape, generator=generator) < 0.5) & torch.tensor(IS_FRUIT)[:, None]
+    return sight * size * some
 
 
 def _half_forgotten(trunk: Trunk, previous: Tensor, training: TrunkTraining, generator: torch.Generator) -> Tensor:
