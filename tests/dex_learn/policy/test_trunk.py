@@ -13,7 +13,7 @@ from dex_learn.export import check_parity, run_torch, to_onnx  # noqa: E402
 from dex_learn.policy.codes import make_codes  # noqa: E402
 from dex_learn.policy.layout import HAND_STEPS, SEEN_BY_RIGHT, STEPS  # noqa: E402
 from dex_learn.policy.scene import FEATURES, Scene  # noqa: E402
-from dex_learn.policy.train import Sentences, States, TrunkTraining, chunk_error, fit_basis, train_trunk, trunk_loss  # noqa: E402
+from dex_learn.policy.train import Sentences, States, TrunkTraining, _in_depth, chunk_error, fit_basis, train_trunk, trunk_loss  # noqa: E402
 from dex_learn.policy.trunk import ChunkBasis, TabletopPolicy, Trunk, motions, tools_of  # noqa: E402
 from dex_learn.policy.vision import VisionNet  # noqa: E402
 from tests.dex_learn.policy.made import made_records  # noqa: E402
@@ -149,3 +149,15 @@ def test_training_over_two_hands_learns() -> None:
     trunk, curve = train_trunk(states, words, TrunkTraining(steps=60, batch=32), start, states)
     after = chunk_error(trunk, states, words)
     assert after["place_mm"] < 0.7 * before["place_mm"] and curve[-1]["step"] == 60
+
+
+def test_errors_in_depth_are_along_the_line_of_sight_and_of_fruits_alone() -> None:
+    training = TrunkTraining(depth_noise_m=0.02, camera_m=(1.0, 0.2, 0.7))
+    objects = torch.rand((200, 5, 3), generator=torch.Generator().manual_seed(0)) * 0.4
+    error = _in_depth(objects, training, torch.Generator().manual_seed(1))
+    assert error[:, [0, 1, 4]].abs().max() == 0.0
+    sight = objects - torch.tensor(training.camera_m)
+    across = torch.linalg.cross(error, sight / sight.norm(dim=2, keepdim=True))
+    assert across.abs().max() < 1e-6
+    moved = error[:, 2:4].norm(dim=2)
+    assert 0.35 < float((moved > 0.0).float().mean()) < 0.65 and 0.015 < float(moved[moved > 0.0].square().mean().sqrt()) < 0.025
