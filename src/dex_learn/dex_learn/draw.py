@@ -57,7 +57,7 @@ class Painter:
 
     def draw(self, qpos: NDArray, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray, NDArray]:
         """(224, 224, 3) picture, (9, 2) keypoints in [-1, 1], (4,) cans [m] of a state (nq,)."""
-        visual = randomise_look(self._world.model, self._nominal, rng)
+        visual = randomise_look(self._world.model, self._nominal, rng, self._world.task.objects)
         self._epoch += 1
         state = WorldState(0, np.asarray(qpos, dtype=np.float64), self._epoch, visual)
         native = self._renderer.rgb(state)
