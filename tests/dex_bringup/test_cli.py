@@ -88,3 +88,11 @@ def test_record_says_what_is_in_a_recording(tmp_path: Path, capsys: pytest.Captu
     assert "/a  (std_msgs/msg/String)" in capsys.readouterr().out
     assert main(["record", str(tmp_path), "--repair", str(tmp_path / "whole")]) == 0
     assert main(["record", str(tmp_path / "nothing")]) == 1
+
+
+def test_a_sentence_names_the_task_whose_objects_it_speaks_of() -> None:
+    from dex_bringup.cli.run import _task_of
+
+    assert _task_of("put the lemon and the lime into the bowl ") == "reorganize_lemons"
+    assert _task_of("Push the two tomato cans together") == "push_cans"
+    assert _task_of("Return to the rest pose") == ""

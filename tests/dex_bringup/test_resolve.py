@@ -145,3 +145,12 @@ def test_run_folder_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.Monk
 def test_every_argument_has_a_description_and_an_allowed_default() -> None:
     check_arguments({})
     assert all(a.description.endswith(".") for a in declared_arguments())
+
+
+def test_a_policy_asked_for_by_name_brings_the_latent_space_it_was_trained_in(tmp_path: Path) -> None:
+    own = resolve(run_folder=tmp_path / "own").cell.policy
+    asked = resolve(arguments={"bundle": "xl_vla_tabletop"}, run_folder=tmp_path / "asked").cell.policy
+    assert (own.bundle, own.latent_bundle) == ("push_cans", "xl_vla_latent")
+    assert (asked.bundle, asked.latent_bundle) == ("xl_vla_tabletop", "hand_latents")
+    again = resolve(arguments={"bundle": "push_cans"}, run_folder=tmp_path / "again").cell.policy
+    assert again == own

@@ -161,11 +161,14 @@ class CellClient:
             self._watching = True
             self.node.create_subscription(SafetyState, names.SAFETY_STATE, lambda message: setattr(self, "_safety", message), qos.LATCHED)
 
-    def new_scene(self, seed: int) -> int:
-        """A simulated scene by seed once the robots are quiet; a robot moved under its last command would take it for a collision."""
+    def new_scene(self, seed: int, *, task: str = "") -> int:
+        """A simulated scene by seed, with the objects of ``task`` (the cell's own when empty), once the robots are quiet.
+
+        A robot moved under its last command would take it for a collision.
+        """
         self.quiet_gate()
         self.pause(QUIET_S)
-        epoch = self.reset_scene(seed)
+        epoch = self.reset_scene(seed, task=task)
         self.pause(QUIET_S)
         return epoch
 

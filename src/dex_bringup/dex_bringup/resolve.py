@@ -6,13 +6,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dex_core.chunks.join import decoder_of
+from dex_core.bundle import parse_manifest
+from dex_core.bundle.load import find_bundle
 from dex_core.config import CellConfig, find_share, load_cell
 from dex_core.devices.registry import check_real_drivers
-from dex_core.errors import ConfigError
+from dex_core.errors import ConfigError, DexError
 
 from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses
 from dex_bringup.process import ProcessDescription
@@ -88,7 +90,19 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
     )
     if not resolved.simulated:
         _require_real_hardware(resolved)
-    return resolved
+    return _with_its_space(resolved) if values["bundle"] else resolved
+
+
+def _with_its_space(cell: CellConfig) -> CellConfig:
+    """A policy asked for by name brings the latent space that its manifest requires. What is wrong with a bundle is for the policy node to say."""
+    try:
+        manifest = parse_manifest(find_bundle(cell.policy.bundle) / "manifest.yaml")
+    except DexError:
+        return cell
+    needed = next((r.bundle for r in manifest.requires if r.kind == "latent_space"), cell.policy.latent_bundle)
+    if needed == Path(cell.policy.latent_bundle).name:
+        return cell
+    return replace(cell, policy=replace(cell.policy, latent_bundle=needed))
 
 
 def _require_real_hardware(cell: CellConfig) -> None:

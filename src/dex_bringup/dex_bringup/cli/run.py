@@ -14,6 +14,7 @@ EXAMPLES = """examples:
   dex run "Push the two tomato cans together"
   dex run "Return to the rest pose" --deadline 15
   dex run "Push the two tomato cans together" --seed 7    new scene first (simulation)
+  dex run "Put the lemon and the lime into the bowl" --seed 7    a scene with the objects that the sentence names
   dex run "..." --json | jq .outcome
 
 After a stop or a fault the gate is latched: --reset clears it before the goal, so does --seed."""
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--namespace", default="", help="namespace of the cell (default: none)")
     parser.add_argument("--reset", action="store_true", help="reset the gate first if it is latched")
     parser.add_argument("--seed", type=int, default=None, help="put the simulated scene back with this seed first")
+    parser.add_argument("--task", default="", help="whose objects the scene has (default: the task that the instruction names, else the cell's own)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options = parser.parse_args(list(argv))
     if not (0.0 <= options.deadline < math.inf):
@@ -40,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
 
     with CellClient(options.namespace.strip("/")) as client:
         if options.seed is not None:
-            client.new_scene(options.seed)
+            client.new_scene(options.seed, task=options.task or _task_of(options.instruction))
         elif options.reset:
             client.quiet_gate()
         result = client.run_task(options.instruction, options.deadline, None if options.json else _show_feedback)
@@ -52,6 +54,16 @@ def _run(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{result.outcome}{reason} after {result.duration_s:.1f} s, {result.chunks} chunks, "
                          f"inference {result.inference_p50_ms:.0f} ms, overhead {result.overhead_p50_ms:.0f} ms (medians)\n")
     return 0 if result.succeeded else 1
+
+
+def _task_of(instruction: str) -> str:
+    """The task in ``config/tasks`` that has this sentence; empty when none has."""
+    from dex_core.config import load_task
+    from dex_core.config.load import names_in
+
+    said = instruction.strip().casefold()
+    tasks = (load_task(name) for name in names_in("tasks"))
+    return next((task.name for task in tasks if said in (s.casefold() for s in (task.instruction, *task.paraphrases))), "")
 
 
 def _show_feedback(feedback: Any) -> None:
