@@ -152,7 +152,7 @@ def test_a_silent_driver_means_hold(loop: SocketLoop) -> None:
         wait_for(lambda: rig.hand.holds == 1, "the hold")
         held = driver.read().position_rad
         assert np.abs(held - home_of(rig.interface)).max() < 0.05
-        time.sleep(0.3)
+        time.sleep(0.3)  # three silences long, in which nothing may happen: there is no event to wait for
         assert np.allclose(driver.read().position_rad, held, atol=1e-6) and rig.hand.holds == 1
         driver.command(home_of(rig.interface) + 0.1)  # the link is fine: a new target moves it
         assert np.abs(driver.read().velocity_rad_s).max() > 0.0
@@ -169,7 +169,7 @@ def test_reading_alone_is_no_silence(loop: SocketLoop) -> None:
         end_ns = time.monotonic_ns() + round(0.4 * NS)
         while time.monotonic_ns() < end_ns:
             driver.read()
-            time.sleep(0.02)
+            time.sleep(0.02)  # the pace of a driver that reads and commands nothing new
         assert rig.hand.holds == 0
     finally:
         rig.close()

@@ -109,8 +109,7 @@ def test_wrong_arguments_are_named(words: list[str], message: str, capsys: pytes
     assert message in capsys.readouterr().err
 
 
-def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
+def test_cuda_is_refused_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DexError, match="no GPU"):
         Recipe(device="cuda", work=tmp_path)

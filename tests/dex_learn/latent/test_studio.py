@@ -20,6 +20,8 @@ def test_a_hand_is_drawn_whole_in_every_posture(name: str, side: str) -> None:
     try:
         studio = Studio(load_robot(name), side, (120, 130))
     except DexError as error:
+        if error.code != "no_renderer":
+            raise
         pytest.skip(str(error))
     studio.look_at(postures)
     first, second = (np.asarray(studio.picture(q)) for q in postures)

@@ -28,7 +28,8 @@ def _latents(part: ActionSlice, decoder: LatentDecoder) -> Array:
         return part.data
     if part.steps != decoder.frames or np.ptp(part.data, axis=0).max() > SAME_LATENT:
         raise ShapeError(
-            f"slice {part.interface!r}: {part.steps} steps whose latents differ by up to {np.ptp(part.data, axis=0).max():.3g}; a latent of this space is "
+            f"slice {part.interface!r}: {part.steps} steps whose latents differ by up to "
+            f"{np.ptp(part.data, axis=0).max():.3g}; a latent of this space is "
             f"a chunk: {decoder.frames} steps that all hold the same one"
         )
     return part.data[:1]

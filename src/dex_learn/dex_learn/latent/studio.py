@@ -62,7 +62,8 @@ class Studio:
             self._renderer = mujoco.Renderer(self._model, FINER * size_wh[1], FINER * size_wh[0])
         except (mujoco.FatalError, RuntimeError, AttributeError, ImportError, OSError) as error:
             way = os.environ["MUJOCO_GL"]
-            raise DexError(f"this machine cannot draw off screen with MUJOCO_GL={way}: {error}; apt install libegl1 libgl1-mesa-dri") from error
+            text = f"this machine cannot draw off screen with MUJOCO_GL={way}: {error}; apt install libegl1 libgl1-mesa-dri"
+            raise DexError(text, code="no_renderer") from error
 
     def look_at(self, postures: Array) -> None:
         """Places the camera so that the hand is in the picture in all of (k, n) postures [rad]; it stays there."""

@@ -13,7 +13,6 @@ from dex_core.bundle import Bundle
 from dex_core.config import FINGERS, RobotConfig, load_robot
 from dex_core.decode.latent import LatentDecoder
 from dex_core.errors import DexError
-from dex_core.kinematics import load_hand
 from dex_core.retarget import Retargeter, TargetHand
 from dex_core.retarget.keypoints import INDEX_KNUCKLE, MIDDLE_KNUCKLE
 

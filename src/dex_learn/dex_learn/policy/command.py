@@ -33,7 +33,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _add(stages: argparse._SubParsersAction, name: str, handler: Handler, words: str, example: str) -> argparse.ArgumentParser:
     parser = stages.add_parser(
-        name, help=words.split(".")[0], description=f"{words}\n\nexample:\n  dex learn policy {example}", formatter_class=argparse.RawDescriptionHelpFormatter
+        name, help=words.split(".")[0], description=f"{words}\n\nexample:\n  dex learn policy {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(handler=handler)
     parser.add_argument("--cell", default="xarm_bimanual", help="cell under config/cells, or a YAML file (%(default)s)")
@@ -92,7 +93,8 @@ def _add_train(stages: argparse._SubParsersAction) -> None:
 
 def _add_round(stages: argparse._SubParsersAction) -> None:
     parser = _add(
-        stages, "round", _round, "One DAgger round. The policy acts in lockstep with latency and replanning as in the cell, the expert labels what it visits.",
+        stages, "round", _round,
+        "One DAgger round. The policy acts in lockstep with latency and replanning as in the cell, the expert labels what it visits.",
         "round --number 1 --episodes 40 --eyes",
     )
     parser.add_argument("--number", type=int, required=True, help="of the round, from 1; decides its seeds")
@@ -126,7 +128,8 @@ def _add_score(stages: argparse._SubParsersAction) -> None:
 def _add_compare(stages: argparse._SubParsersAction) -> None:
     parser = _add(
         stages, "compare", _compare,
-        "Plays the latent policy and its baselines with every hand and task on unseen seeds. Goes on where it was stopped; prints figures and the table.",
+        "Plays the latent policy and its baselines with every hand and task on unseen seeds. "
+        "Goes on where it was stopped; prints figures and the table.",
         "compare --episodes 20 --json /tmp/cross_hand.json",
     )
     _add_scoring(parser, 20)

@@ -38,7 +38,9 @@ class Scene(nn.Module):
         cans = _cans(places[:, 0], places[:, 1], own) * (shown[:, 0] * shown[:, 1])
         fruits = _fruits(places[:, 2], places[:, 3], places[:, 4], own)
         fruits = fruits * (shown[:, 2] * shown[:, 3] * shown[:, 4])
-        hands = torch.cat([5.0 * own[:, :2], 10.0 * own[:, 2:3], own[:, 3:], 5.0 * other[:, :3], other[:, 3:], 5.0 * (own[:, :3] - other[:, :3])], dim=1)
+        hands = torch.cat(
+            [5.0 * own[:, :2], 10.0 * own[:, 2:3], own[:, 3:], 5.0 * other[:, :3], other[:, 3:], 5.0 * (own[:, :3] - other[:, :3])], dim=1
+        )
         first = (self.side * there[:, None, 4:]).reshape(-1, 1)
         return torch.cat([hands, cans, fruits, shown.flatten(1), first], dim=1)
 
@@ -74,7 +76,8 @@ def _fruits(fruit: Tensor, other: Tensor, bowl: Tensor, tool: Tensor) -> Tensor:
     to_fruit, to_bowl, left = tool[:, :3] - fruit, tool[:, :3] - bowl, fruit - bowl
     line = left[:, :2] / _length(left[:, :2])
     return torch.cat(
-        [5.0 * fruit, 5.0 * other, 5.0 * bowl, 8.0 * to_fruit[:, :2], 12.0 * to_fruit[:, 2:], (30.0 * to_fruit).clamp(-3.0, 3.0), 8.0 * _turned(to_fruit[:, :2], heading),
+        [5.0 * fruit, 5.0 * other, 5.0 * bowl, 8.0 * to_fruit[:, :2], 12.0 * to_fruit[:, 2:], (30.0 * to_fruit).clamp(-3.0, 3.0),
+         8.0 * _turned(to_fruit[:, :2], heading),
          8.0 * to_bowl, 8.0 * _turned(to_bowl[:, :2], heading), 8.0 * left, 8.0 * (other - bowl), line, _turned(heading, line),
          3.0 * _length(to_fruit), 5.0 * _length(to_fruit[:, :2]), 3.0 * _length(to_bowl[:, :2]), 5.0 * _length(left[:, :2])], dim=1
     )

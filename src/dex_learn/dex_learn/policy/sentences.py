@@ -13,7 +13,8 @@ OURS = {
     ),
     "reorganize_lemons": (
         "Put the lemon and lime in the bowl", "Place the lemon and the lime in the bowl",
-        "Pick up the lemon and the lime and put them into the bowl", "Re-organize the lemons", "Tidy the fruits into the bowl", "Put both fruits into the bowl",
+        "Pick up the lemon and the lime and put them into the bowl", "Re-organize the lemons",
+        "Tidy the fruits into the bowl", "Put both fruits into the bowl",
     ),
     "rest": (
         "Return to the rest pose", "Go back to the rest pose", "Return to rest", "Move both arms back to rest", "Go to the rest position",

@@ -77,7 +77,8 @@ class States:
 
     Attributes:
         objects: (N, 5, 3) [m]. there: (N, 5). tools: (N, 2, 5) x, y, z [m], cos, sin of the yaw. task: (N,).
-        previous, measured: (N, 2, 6, D) of the chunk before, as the policy says them and as a hand's own encoder would. place: (N, 64, 2, 3) [m]. heading: (N, 64, 2, 2). codes: (N, 2, 13, D).
+        previous, measured: (N, 2, 6, D) of the chunk before, as the policy says them and as a hand's own encoder would.
+        place: (N, 64, 2, 3) [m]. heading: (N, 64, 2, 2). codes: (N, 2, 13, D).
         used: (N, 2, D) which of a row's codes mean something.
     """
 
