@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dex_core.bundle.testing import write_fixture_pair
+from dex_core.policy.runtime import mounted_hands
 from dex_core.types import JointState
 from dex_msgs.msg import ActionChunk, ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
 from dex_msgs.msg import MountedHand as MountedHandMsg
@@ -29,11 +30,13 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState as JointStateMsg
 
+from dex_core.bundle import load_bundle
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import MountedHand
 from dex_ros import names, qos
 
 DOMAIN = 57
+POLICY, SPACE = (Path(name).name for name in (load_cell("xarm_bimanual").policy.bundle, load_cell("xarm_bimanual").policy.latent_bundle))
 
 
 class FakeCell(Node):
@@ -87,19 +90,20 @@ class FakeCell(Node):
             setattr(self.safety, key, value)
         self._safety.publish(self.safety)
 
-    def judge(self, success: bool, progress: float) -> None:
-        """Publishes the judge's view."""
-        self._judge.publish(TaskState(task="push_cans", success=success, progress=progress))
+    def judge(self, success: bool, progress: float, task: str = "push_cans") -> None:
+        """Publishes the judge's view of a scene."""
+        self._judge.publish(TaskState(task=task, success=success, progress=progress))
 
     def report(self, **fields: object) -> None:
         """Publishes a chunk's fate."""
         self._reports.publish(ChunkReport(**fields))
 
-    def mount(self, hand: MountedHand) -> None:
-        """Says, as that side's decoder would, which hand is mounted."""
-        if hand.side not in self._mounted:
-            self._mounted[hand.side] = self.create_publisher(MountedHandMsg, names.mounted_hand(hand.side), qos.LATCHED)
-        self._mounted[hand.side].publish(mounted_to_msg(hand))
+    def mount(self, *hands: MountedHand) -> None:
+        """Says, as their sides' decoders would, which hands are mounted."""
+        for hand in hands:
+            if hand.side not in self._mounted:
+                self._mounted[hand.side] = self.create_publisher(MountedHandMsg, names.mounted_hand(hand.side), qos.LATCHED)
+            self._mounted[hand.side].publish(mounted_to_msg(hand))
 
     def complaints(self, text: str) -> list[Any]:
         """Diagnostics that hold ``text``."""
@@ -148,36 +152,23 @@ class FakeCell(Node):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fixture bundles."""
-    root = tmp_path_factory.mktemp("models")
-    write_fixture_pair(root, load_cell("xarm_bimanual"))
-    return root
-
-
-@pytest.fixture(scope="session")
-def blind_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy that knows no hand, and a space of two hands."""
-    root = tmp_path_factory.mktemp("blind_models")
+    root = tmp_path_factory.mktemp("models")
     write_fixture_pair(root, load_cell("xarm_bimanual"), others=[load_cell("xarm_bimanual", hand="leap")], wrist_poses=True)
     return root
 
 
-@pytest.fixture()
-def blind_cell(blind_models: Path) -> CellConfig:
-    """The cell with that policy."""
-    return quick_cell(blind_models)
+@pytest.fixture(scope="session")
+def hands(models: Path) -> dict[str, MountedHand]:
+    """What the decoders of that cell tell."""
+    return mounted_hands(load_cell("xarm_bimanual"), load_bundle(models / POLICY))
 
 
 @pytest.fixture()
 def cell(models: Path) -> CellConfig:
-    """The bimanual cell with fixture bundles and a quick policy."""
-    return quick_cell(models)
-
-
-def quick_cell(models: Path) -> CellConfig:
-    """The bimanual cell with bundles of a folder and ten chunks a second."""
+    """The bimanual cell with fixture bundles and ten chunks a second."""
     base = load_cell("xarm_bimanual")
-    policy = replace(base.policy, bundle=str(models / "push_cans"), latent_bundle=str(models / "xl_vla_latent"), provider="cpu", replan_period_s=0.1)
+    policy = replace(base.policy, bundle=str(models / POLICY), latent_bundle=str(models / SPACE), provider="cpu", replan_period_s=0.1)
     control = replace(base.control, heartbeat_timeout_s=0.5)  # the fakes share two cores with other tests
     return replace(base, policy=replace(policy, goal_deadline_s=20.0), control=control)
 
@@ -190,12 +181,12 @@ def context() -> Iterator[Context]:
 
 
 @pytest.fixture()
-def bench(cell: CellConfig, context: Context, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+def bench(cell: CellConfig, hands: dict[str, MountedHand], context: Context, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Makes (node under test, fakes) and spins both: ``with bench(PolicyNode) as (node, fakes)``."""
 
     @contextmanager
     def run(
-        factory: Callable[..., DexNode], changed: CellConfig | None = None, *, start: bool = True, serve_policy: bool = True
+        factory: Callable[..., DexNode], changed: CellConfig | None = None, *, start: bool = True, serve_policy: bool = True, mounted: bool = True
     ) -> Iterator[tuple[DexNode, FakeCell]]:
         chosen = changed or cell
         path = tmp_path / "cell.yaml"
@@ -205,6 +196,8 @@ def bench(cell: CellConfig, context: Context, tmp_path: Path) -> Iterator[Callab
         fakes.serve_gate()
         if serve_policy:
             fakes.serve_policy()
+        if mounted:
+            fakes.mount(*hands.values())
         try:
             with spinning(node, fakes, threads=6):
                 if start:

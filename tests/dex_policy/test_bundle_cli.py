@@ -9,16 +9,18 @@ import pytest
 from dex_core.errors import BundleError
 from dex_policy.bundle_cli import main
 
+from .conftest import POLICY, SPACE
+
 
 def test_verify_prints_every_check_with_a_tick(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["verify", str(models / "push_cans"), str(models / "xl_vla_latent")]) == 0
+    assert main(["verify", str(models / POLICY), str(models / SPACE)]) == 0
     out = capsys.readouterr().out
     assert out.count("✓") == 34 and "✗" not in out and out.count("verified, hash") == 2
 
 
 def test_refusal_names_code_and_file_and_exit_code(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = tmp_path / "xl_vla_latent"
-    shutil.copytree(models / "xl_vla_latent", folder)
+    folder = tmp_path / SPACE
+    shutil.copytree(models / SPACE, folder)
     (folder / "LICENSE").write_text("something else")
     assert main(["verify", str(folder)]) == 1
     out = capsys.readouterr().out
@@ -29,11 +31,11 @@ def test_refusal_names_code_and_file_and_exit_code(models: Path, tmp_path: Path,
 
 
 def test_info(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(models / "push_cans")]) == 0
+    assert main(["info", str(models / POLICY)]) == 0
     out = capsys.readouterr().out
     assert "chunk_policy" in out and "64 steps of 0.05 s" in out and "Return to the rest pose" in out
-    assert main(["info", "--json", str(models / "push_cans")]) == 0
-    assert json.loads(capsys.readouterr().out)["manifest"]["name"] == "push_cans"
+    assert main(["info", "--json", str(models / POLICY)]) == 0
+    assert json.loads(capsys.readouterr().out)["manifest"]["name"] == POLICY
 
 
 def test_no_such_bundle(capsys: pytest.CaptureFixture[str]) -> None:

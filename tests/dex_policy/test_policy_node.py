@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dex_core.policy.runtime import load_policy, mounted_hands
 from dex_msgs.msg import PolicyStatus
 from dex_msgs.srv import SetGoal
 from dex_policy.policy_node import PolicyNode
@@ -19,8 +20,9 @@ from dex_ros.testing import wait_for
 from dex_core.bundle import Bundle
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import PoseDecoder
-from dex_core.policy.runtime import load_policy, mounted_hands
 from dex_ros import names
+
+from .conftest import POLICY, SPACE
 
 pytestmark = pytest.mark.ros
 INSTRUCTION = "Push the two tomato cans together"
@@ -164,13 +166,13 @@ def test_goal_while_inactive_and_deactivate_in_mid_goal(bench: Any) -> None:
 
 
 def test_corrupted_bundle_fails_configure_with_file_and_reason(bench: Any, cell: CellConfig, models: Path, tmp_path: Path) -> None:
-    for name in ("push_cans", "xl_vla_latent"):
+    for name in (POLICY, SPACE):
         shutil.copytree(models / name, tmp_path / name)
-    graph = tmp_path / "push_cans/graphs/policy.onnx"
+    graph = tmp_path / POLICY / "graphs/policy.onnx"
     blob = bytearray(graph.read_bytes())
     blob[len(blob) // 2] ^= 1
     graph.write_bytes(bytes(blob))
-    broken = replace(cell, policy=replace(cell.policy, bundle=str(tmp_path / "push_cans"), latent_bundle=str(tmp_path / "xl_vla_latent")))
+    broken = replace(cell, policy=replace(cell.policy, bundle=str(tmp_path / POLICY), latent_bundle=str(tmp_path / SPACE)))
     with bench(PolicyNode, broken, serve_policy=False) as (node, fakes):
         assert node.state_id == UNCONFIGURED
         status = last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED, "REFUSED")
@@ -181,26 +183,25 @@ def test_corrupted_bundle_fails_configure_with_file_and_reason(bench: Any, cell:
 def pretend(fakes: Any, cell: CellConfig, bundle: Bundle) -> None:
     """The fake cell has this cell's hands, and its decoders say so."""
     fakes.cell = cell
-    for hand in mounted_hands(cell, bundle).values():
-        fakes.mount(hand)
+    fakes.mount(*mounted_hands(cell, bundle).values())
 
 
-def test_a_policy_that_knows_no_hand_follows_what_is_mounted(bench: Any, blind_cell: CellConfig) -> None:
-    bundle = load_policy(blind_cell)[1]
-    with bench(PolicyNode, blind_cell, serve_policy=False) as (node, fakes):
+def test_the_policy_knows_no_hand_and_follows_what_is_mounted(bench: Any, cell: CellConfig) -> None:
+    bundle = load_policy(cell)[1]
+    with bench(PolicyNode, serve_policy=False, mounted=False) as (node, fakes):
         assert node.state_id == ACTIVE
         reply = ask(fakes, "g1")
         assert not reply.accepted and reply.reason == "hand_unknown"
         last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED and s.reason == "hand_unknown", "REFUSED")
         assert not fakes.chunks
-        pretend(fakes, blind_cell, bundle)
+        pretend(fakes, cell, bundle)
         wait_for(lambda: ask(fakes, "g1").accepted, "goal with known hands", 10.0)
         wait_for(lambda: len(fakes.chunks) >= 2, "chunks", 10.0)
         chunk = chunk_from_msg(fakes.chunks[-1])
         for side in ("left", "right"):
             arm = chunk.slice_of(f"{side}_arm")
             assert (arm.space, arm.frame_id) == ("wrist_pose", "world")
-            np.testing.assert_allclose(arm.data, np.tile(PoseDecoder.of_cell(blind_cell, side).home_columns, (64, 1)), atol=1e-5)
+            np.testing.assert_allclose(arm.data, np.tile(PoseDecoder.of_cell(cell, side).home_columns, (64, 1)), atol=1e-5)
 
         swapped = load_cell("xarm_bimanual", left_hand="leap")
         pretend(fakes, swapped, bundle)

@@ -104,9 +104,7 @@ class Stack:
 
 
 @pytest.fixture()
-def stack(request: pytest.FixtureRequest, context: Context, tmp_path: Path) -> Iterator[Stack]:
-    """Around the fixture ``cell``, or the one that the test names: ``blind_cell``, whose policy knows no hand."""
-    cell: CellConfig = request.getfixturevalue(getattr(request, "param", "cell"))
+def stack(cell: CellConfig, context: Context, tmp_path: Path) -> Iterator[Stack]:
     path = tmp_path / "cell.yaml"
     # Five processes beside other tests on two cores: times here are wide, the cell's own figures are measured by its benchmarks.
     control = replace(cell.control, chunk_join_timeout_s=2.0, heartbeat_timeout_s=0.5, state_timeout_s=0.5, chunk_max_age_s=2.5)
@@ -133,11 +131,7 @@ def stack(request: pytest.FixtureRequest, context: Context, tmp_path: Path) -> I
         fakes.destroy_node()
 
 
-@pytest.mark.parametrize(
-    ("stack", "victim", "reason"),
-    [("cell", "policy", "policy_lost"), ("cell", "left_decoder", "decoder_lost"), ("blind_cell", "right_decoder", "decoder_lost")],
-    indirect=["stack"],
-)
+@pytest.mark.parametrize(("victim", "reason"), [("policy", "policy_lost"), ("left_decoder", "decoder_lost"), ("right_decoder", "decoder_lost")])
 def test_killed_process_aborts_the_goal_and_a_restart_runs_again(stack: Stack, victim: str, reason: str) -> None:
     handle = stack.run_until_moving()
     wait_for(lambda: any(c.mode == JointCommand.TRACK for _, c in stack.commands), "tracking")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 from dex_core.errors import DexError
-from dex_policy.task import Outcome, TaskRun, checked_deadline_s, is_judged, watched_nodes
+from dex_policy.task import Outcome, TaskRun, checked_deadline_s, judged_task, watched_nodes
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +15,7 @@ from dex_core.safety import Mode, SafetyStatus
 NS = 1_000_000_000
 
 
-def make(judged: bool = True) -> TaskRun:
+def make(judged: str = "push_cans") -> TaskRun:
     run = TaskRun("g", "push", 0, 10 * NS, judged)
     run.armed(0)
     return run
@@ -39,19 +39,19 @@ def test_deadline_is_finite_and_bounded(value: float) -> None:
 
 def test_success_must_last() -> None:
     run = running()
-    run.on_judge(True, 1.0, NS)
+    run.on_judge("push_cans", True, 1.0, NS)
     assert run.on_time(NS + NS // 10) is None and run.stage == "settling"
-    run.on_judge(False, 0.9, NS + NS // 5)
+    run.on_judge("push_cans", False, 0.9, NS + NS // 5)
     assert run.on_time(NS + NS // 2) is None and run.stage == "running"
-    run.on_judge(True, 1.0, 2 * NS)
+    run.on_judge("push_cans", True, 1.0, 2 * NS)
     ending = run.on_time(2 * NS + NS // 2)
     assert ending is not None and ending.outcome is Outcome.SUCCEEDED
 
 
 def test_success_counts_only_where_judged() -> None:
-    run = make(judged=False)
+    run = make(judged="")
     run.on_safety(SafetyStatus(Mode.RUNNING, goal_id="g"))
-    run.on_judge(True, 1.0, 0)
+    run.on_judge("push_cans", True, 1.0, 0)
     assert run.on_time(5 * NS) is None and math.isnan(run.progress)
     ending = run.on_time(10 * NS)
     assert ending is not None and ending.outcome is Outcome.DEADLINE
@@ -98,10 +98,25 @@ def test_chunks_of_this_goal_are_counted() -> None:
     assert (run.chunks, run.stage, run.inference_p50_ms, run.overhead_p50_ms) == (3, "running", 3.0, 6.0)
 
 
-def test_which_instructions_are_judged() -> None:
-    task = load_task("push_cans")
-    assert all(is_judged(text, task) for text in (task.instruction, *task.paraphrases))
-    assert not is_judged("Return to the rest pose", task)
+def test_the_judge_of_another_scene_says_nothing_of_this_goal() -> None:
+    run = running()
+    run.on_judge("reorganize_lemons", True, 1.0, NS)
+    assert run.on_time(2 * NS) is None and math.isnan(run.progress)
+    run.on_judge("push_cans", True, 1.0, 2 * NS)
+    run.on_judge("reorganize_lemons", True, 1.0, 2 * NS + NS // 10)
+    assert run.on_time(3 * NS) is None, "the scene was exchanged before the success had lasted"
+
+
+@pytest.mark.parametrize("name", load_cell("xarm_bimanual").sim.every_task)
+def test_every_task_of_the_cell_is_judged_by_its_own_judge(name: str) -> None:
+    tasks = [load_task(task) for task in load_cell("xarm_bimanual").sim.every_task]
+    task = load_task(name)
+    assert {judged_task(text, tasks) for text in (task.instruction, *task.paraphrases)} == {name}
+
+
+def test_instructions_that_nobody_judges() -> None:
+    tasks = [load_task(task) for task in load_cell("xarm_bimanual").sim.every_task]
+    assert judged_task("Return to the rest pose", tasks) == "" and judged_task("Push the two tomato cans together", []) == ""
 
 
 def test_everyone_needed_is_watched() -> None:

@@ -45,8 +45,8 @@ class Client:
         assert handle.accepted
         return self.result(handle)
 
-    def running(self) -> Any:
-        handle = self.send()
+    def running(self, instruction: str = INSTRUCTION) -> Any:
+        handle = self.send(instruction)
         wait_for(lambda: any(f.stage == "waiting_for_chunk" for f in self.feedback), "an armed goal")
         return handle
 
@@ -141,6 +141,16 @@ def test_an_instruction_nobody_judges_runs_to_its_deadline(bench: Any) -> None:
         client = Client(fakes)
         _, result = client.run(instruction="Return to the rest pose", deadline_s=1.0)
         assert result.outcome == RunTask.Result.DEADLINE and all(math.isnan(f.progress) for f in client.feedback)
+
+
+def test_every_task_of_the_cell_succeeds_by_its_own_judge(bench: Any) -> None:
+    with bench(TaskNode) as (_, fakes):
+        client = Client(fakes)
+        fakes.judge(True, 1.0, task="push_cans")  # the scene before: no success of this goal
+        handle = client.running("put the lemon and the lime into the bowl")
+        fakes.judge(True, 1.0, task="reorganize_lemons")
+        _, result = client.result(handle)
+        assert result.outcome == RunTask.Result.SUCCEEDED and result.duration_s < 5.0
 
 
 @pytest.mark.parametrize("deadline_s", [math.nan, math.inf, -1.0, 1e9])

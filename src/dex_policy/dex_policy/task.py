@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -75,9 +76,11 @@ def checked_deadline_s(requested_s: float, default_s: float) -> float:
     return requested_s or default_s
 
 
-def is_judged(instruction: str, task: TaskConfig) -> bool:
-    """Whether the simulator's judge of ``task`` judges this instruction."""
-    return max(similarity(instruction, known) for known in (task.instruction, *task.paraphrases)) >= JUDGED_SIMILARITY
+def judged_task(instruction: str, tasks: Iterable[TaskConfig]) -> str:
+    """Name of the task that this instruction means, so that its judge decides; empty when it is none of them."""
+    scores = {task.name: max(similarity(instruction, known) for known in (task.instruction, *task.paraphrases)) for task in tasks}
+    nearest = max(scores, key=scores.__getitem__, default="")
+    return nearest if scores.get(nearest, 0.0) >= JUDGED_SIMILARITY else ""
 
 
 @dataclass
@@ -87,7 +90,7 @@ class TaskRun:
     Attributes:
         goal_id, instruction: which task.
         deadline_ns: it ends then at the latest.
-        judged: success can come from the judge.
+        judged: task whose judge says when it is done; empty: nobody does.
         stage: arming, waiting_for_chunk, running, settling.
         progress: 0 to 1, NaN where nobody judges.
     """
@@ -96,7 +99,7 @@ class TaskRun:
     instruction: str
     started_ns: int
     deadline_ns: int
-    judged: bool
+    judged: str
     stage: str = "arming"
     progress: float = math.nan
     chunks: int = 0
@@ -128,9 +131,10 @@ class TaskRun:
         if goal_id == self.goal_id:
             self.policy_reason, self.policy_detail = reason, detail
 
-    def on_judge(self, success: bool, progress: float, now_ns: int) -> None:
-        """The judge's newest view."""
-        if not self.judged:
+    def on_judge(self, task: str, success: bool, progress: float, now_ns: int) -> None:
+        """The judge's newest view of ``task``; what it says of another scene than the goal's is no success of this goal."""
+        if not self.judged or task != self.judged:
+            self.progress, self._success_since_ns = math.nan, None
             return
         self.progress = progress
         if not success:

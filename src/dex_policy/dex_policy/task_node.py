@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 from dex_msgs.action import RunTask
 from dex_msgs.msg import ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
 from dex_msgs.srv import SetGoal
-from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, is_judged, watched_nodes
+from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, judged_task, watched_nodes
 from dex_ros import names, qos
 
 FEEDBACK_PERIOD_S = 0.2
@@ -70,7 +70,7 @@ class TaskNode(DexNode):
     def configure(self) -> None:
         """Reads the cell and subscribes."""
         self._watched = watched_nodes(self.cell)
-        self._task = load_task(self.cell.sim.task) if self.cell.simulated else None
+        self._tasks = tuple(load_task(name) for name in self.cell.sim.every_task) if self.cell.simulated else ()
         if self._subscriptions_made:
             return
         self._safety_sub = PolledSubscription(self, SafetyState, names.SAFETY_STATE, qos.LATCHED)
@@ -120,7 +120,7 @@ class TaskNode(DexNode):
         """One goal from acceptance to its terminal state."""
         goal_id = str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
         started_ns = time.monotonic_ns()
-        run = TaskRun(goal_id, handle.request.instruction, started_ns, started_ns, judged=False)
+        run = TaskRun(goal_id, handle.request.instruction, started_ns, started_ns, judged="")
         ending = Ending(Outcome.ABORTED, "internal_error", "the task node failed; see its log")
         try:
             try:
@@ -140,7 +140,7 @@ class TaskNode(DexNode):
     def _prepare(self, run: TaskRun, deadline_s: float) -> None:
         seconds = checked_deadline_s(deadline_s, self.cell.policy.goal_deadline_s)
         run.deadline_ns = run.started_ns + round(seconds * NS)
-        run.judged = self._task is not None and is_judged(run.instruction, self._task)
+        run.judged = judged_task(run.instruction, self._tasks)
 
     def _arm(self, run: TaskRun, handle: ServerGoalHandle) -> Ending | None:
         """Checks everyone and arms gate, then policy. Returns an ending when cancelled on the way; raises DexError when refused."""
@@ -213,7 +213,7 @@ class TaskNode(DexNode):
         judge = self._judge_sub.take_newest() or self._judge
         if judge is not None:
             self._judge = judge
-            run.on_judge(judge.success, judge.progress, time.monotonic_ns())
+            run.on_judge(judge.task, judge.success, judge.progress, time.monotonic_ns())
         ending = None
         for m in self._safety_sub.take_all():
             self._safety_heard = True
