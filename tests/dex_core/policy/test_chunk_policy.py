@@ -3,15 +3,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from dex_core.bundle.testing import write_fixture_pair
 from dex_core.errors import DexError
+from dex_core.policy.runtime import mounted_hands
 from dex_core.types import JointState
 
+from dex_core.bundle import load_bundle
 from dex_core.config import CellConfig, load_cell
+from dex_core.decode import MountedHand
 from dex_core.policy import ChunkPolicy, Observation, Policy, load_policy
 
 INSTRUCTION = "Push the two tomato cans together"
@@ -30,6 +34,11 @@ def policy(cell: CellConfig) -> ChunkPolicy:
     return load_policy(cell, wall_clock_ns=lambda: STAMP)[0]
 
 
+@cache
+def told(policy: str) -> dict[str, MountedHand]:
+    return mounted_hands(load_cell("xarm_bimanual"), load_bundle(policy))
+
+
 def state(cell: CellConfig, name: str, offset_rad: float = 0.0, stamp_ns: int = STAMP) -> JointState:
     i = cell.interface(name)
     zero = np.zeros(len(i.names))
@@ -38,8 +47,8 @@ def state(cell: CellConfig, name: str, offset_rad: float = 0.0, stamp_ns: int = 
 
 def observation(cell: CellConfig, **changes: object) -> Observation:
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
-    fields = {"stamp_ns": STAMP, "image": image, "joints": {n: state(cell, n) for n in cell.interfaces}, "instruction": INSTRUCTION, **changes}
-    return Observation(**fields)  # type: ignore[arg-type]
+    fields = {"joints": {n: state(cell, n) for n in cell.interfaces}, "mounted": told(cell.policy.bundle), **changes}
+    return Observation(**{"stamp_ns": STAMP, "image": image, "instruction": INSTRUCTION, **fields})  # type: ignore[arg-type]
 
 
 def test_it_is_a_policy_and_says_what_it_needs(policy: ChunkPolicy, cell: CellConfig) -> None:
@@ -109,6 +118,7 @@ def _one_less(cell: CellConfig) -> dict:
 REFUSED: dict[str, tuple[str, Callable[[CellConfig], dict]]] = {
     "no arm": ("state_stale", _without("left_arm")),
     "no hand": ("state_stale", _without("right_hand")),
+    "no word of the hands": ("hand_unknown", lambda _cell: {"mounted": {}}),
     "unknown joint": ("joint_names", _renamed),
     "joint missing": ("joint_names", _one_less),
     "beyond limits": ("joint_limits", lambda cell: {"joints": {**observation(cell).joints, "left_hand": state(cell, "left_hand", 1.5)}}),

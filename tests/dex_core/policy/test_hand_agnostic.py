@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dex_core.bundle.testing import write_fixture_pair, write_latent_fixture
-from dex_core.decode.mounted import homogeneous
+from dex_core.decode.mounted import ArmInWorld, homogeneous
 from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import BundleError, DexError
+from dex_core.policy.hands import HandLatents
 from dex_core.types import JointState
 
 from dex_core.bundle import Bundle, LoadOptions, load_bundle
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import POSE_COLUMNS, LatentDecoder, MountedHand, PoseDecoder, pose_columns
-from dex_core.decode.mounted import ArmInWorld
 from dex_core.policy import ChunkPolicy, MeasuredPoses, Observation
-from dex_core.policy.hands import HandLatents
 
 STAMP = 1_700_000_000_000_000_000
 INSTRUCTION = "Push the two tomato cans together"
@@ -197,19 +196,19 @@ def test_the_pinned_decoders_are_checked_and_the_mounted_hand_must_be_in_the_spa
     assert info.value.code == "space_mismatch"
 
 
-def test_a_policy_of_joints_still_assumes_the_hands_of_its_bundle(tmp_path: Path) -> None:
+def test_a_policy_of_arm_joints_is_told_the_hands_too(tmp_path: Path) -> None:
     _, folder = write_fixture_pair(tmp_path, CELLS["inspire"])
-    policy = ChunkPolicy(load_bundle(folder))
-    assert policy.spec.mounted_sides == () and policy.spec.pose_interfaces == ()
-    joints = {n: state(CELLS["inspire"], n) for n in CELLS["inspire"].interfaces}
-    image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
-    assert policy.infer(Observation(STAMP, image, joints, INSTRUCTION)).chunk.slice_of("left_arm").space == "joint_position"  # type: ignore[union-attr]
+    bundle = load_bundle(folder)
+    policy, good = ChunkPolicy(bundle), observe(bundle, ("inspire", "inspire"))
+    assert policy.spec.mounted_sides == SIDES and policy.spec.pose_interfaces == ()
+    assert policy.infer(replace(good, poses={})).chunk.slice_of("left_arm").space == "joint_position"  # type: ignore[union-attr]
+    assert code_of(policy, replace(good, mounted={})) == "hand_unknown"
 
 
 def test_in_a_space_of_chunks_the_first_latent_is_a_chunk_that_stands_still(tmp_path: Path, bundle: Bundle) -> None:
     write_latent_fixture(tmp_path / "chunks", CELLS["inspire"], frames=64)
     space, good = load_bundle(tmp_path / "chunks"), observe(bundle, ("inspire", "inspire"))
-    hands = HandLatents(space, ("left_hand",), 64, {})
+    hands = HandLatents(space, ("left_hand",), 64)
     hands.follow({"left": replace(good.mounted["left"], decoder_sha256=space.graph_sha256("left_inspire/decoder"))})
     rows, latent = hands.previous("left_hand", good), LatentDecoder(space, "left_inspire")
     assert rows.shape == (64, latent.dim) and np.ptp(rows, axis=0).max() == 0.0

@@ -47,7 +47,7 @@ class PolicySpec:
         chunk: steps of a chunk. dt_s: time between them [s]. first_action_offset: steps from the stamp to action 0.
         instructions: sentences it was trained on.
         pose_interfaces: arms whose measured grasp-frame poses it needs.
-        mounted_sides: sides of which it must be told the mounted hand; none: it was made for the hands of its bundle.
+        mounted_sides: sides of which it must be told the mounted hand.
     """
 
     name: str

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.bundle.load import Bundle
-from dex_core.bundle.manifest import Slice, Tensor
+from dex_core.bundle.manifest import Graph, Slice, Tensor
 from dex_core.decode.mounted import MountedHand
 from dex_core.decode.rot6d import pose_columns
 from dex_core.errors import BundleError, NonFiniteError
@@ -32,20 +32,18 @@ class ChunkPolicy:
     The hand latents of the chunk before are an input; before the first chunk of a goal they are the encoded measured
     joints, repeated. ``reset`` forgets them.
 
-    A policy with wrist poses knows no hand: each observation tells which are mounted. Another hand than before has its own latents encoded
-    anew, by its own encoder; the network, the goal and the sequence go on.
+    The network knows no hand: each observation tells which are mounted. Another hand than before has its own latents encoded anew, by its
+    own encoder; the network, the goal and the sequence go on.
 
     Args:
         bundle: kind ``chunk_policy``, with its latent space resolved.
-        hands: interface -> embodiment in the latent space, e.g. ``left_hand`` -> ``left_inspire``, for a policy without wrist poses; by
-            default the embodiment each slice is anchored in.
         wall_clock_ns: wall-clock time [ns], for the chunk's timing.
 
     Attributes:
         spec: what it needs and gives.
     """
 
-    def __init__(self, bundle: Bundle, hands: Mapping[str, str] | None = None, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(self, bundle: Bundle, wall_clock_ns: Callable[[], int] = time.time_ns) -> None:
         manifest = bundle.manifest
         if manifest.kind != "chunk_policy":
             raise BundleError(f"bundle {manifest.name!r} is of kind {manifest.kind!r}; a chunk_policy is needed", code="manifest_invalid")
@@ -63,8 +61,8 @@ class ChunkPolicy:
         self._shown_ranges = [(t.name, s.at, _range_check(bundle, t, s)) for t, s in shown]
         self._space_hash = {s.interface: bundle.space.graph_sha256(s.anchor) for s in self._output.slices if s.space == "latent" and bundle.space}
         self._limits = {e.name: e for e in bundle.embodiments.values()}
-        self._knows_no_hand = any(s.space == "wrist_pose" for t in (*graph.inputs, self._output) for s in t.slices)
-        self._hands = _hand_latents(bundle, self._output, None if self._knows_no_hand else hands or {}, self._timing.chunk)
+        self._mounted_sides = _sides_that_carry_a_hand(graph)
+        self._hands = _hand_latents(bundle, self._output, self._timing.chunk)
         self.spec = self._make_spec(bundle)
 
     @property
@@ -143,7 +141,6 @@ class ChunkPolicy:
     def _make_spec(self, bundle: Bundle) -> PolicySpec:
         measured = {s.interface: s.space for t in self._measured_inputs for s in t.slices}
         poses = sorted(i for i, space in measured.items() if space == "wrist_pose")
-        told = sorted({s.side for s in self._output.slices}) if self._knows_no_hand else []
         return PolicySpec(
             bundle.manifest.name,
             bundle.hash,
@@ -156,7 +153,7 @@ class ChunkPolicy:
             self._timing.first_action_offset,
             self._words.trained,
             tuple(poses),
-            tuple(told),
+            self._mounted_sides,
         )
 
     def _joints(self, observation: Observation, s: Slice) -> NDArray[np.float64]:
@@ -183,10 +180,12 @@ def _range_check(bundle: Bundle, tensor: Tensor, s: Slice) -> RangeCheck:
     return RangeCheck(bundle.stats[key], key, s.space)
 
 
-def _hand_latents(bundle: Bundle, output: Tensor, hands: Mapping[str, str] | None, steps: int) -> HandLatents | None:
-    """What is kept of the hands, or None for a policy without latents; ``hands`` None: nothing is assumed of them."""
-    anchored = {s.interface: s.anchor.rsplit("/", 1)[0] for s in output.slices if s.space == "latent"}
-    if not anchored or bundle.space is None:
-        return None
-    assumed = {} if hands is None else {i: hands.get(i, e) for i, e in anchored.items()}
-    return HandLatents(bundle.space, tuple(anchored), steps, assumed)
+def _sides_that_carry_a_hand(graph: Graph) -> tuple[str, ...]:
+    """Sides of which latents or poses of the hand are spoken: what they mean depends on the hand that is mounted."""
+    return tuple(sorted({s.side for t in (*graph.inputs, *graph.outputs) for s in t.slices if s.space in ("latent", "wrist_pose")}))
+
+
+def _hand_latents(bundle: Bundle, output: Tensor, steps: int) -> HandLatents | None:
+    """What is kept of the hands, or None for a policy without latents."""
+    hands = tuple(s.interface for s in output.slices if s.space == "latent")
+    return HandLatents(bundle.space, hands, steps) if hands and bundle.space is not None else None

@@ -22,16 +22,14 @@ class HandLatents:
         space: the latent space.
         interfaces: hands whose latents are kept.
         steps: of a chunk.
-        assumed: interface -> embodiment where nobody says which hand is mounted; a hand that is not named must be told.
 
     Attributes:
         changes: how often another hand was found mounted.
     """
 
-    def __init__(self, space: Bundle, interfaces: Sequence[str], steps: int, assumed: Mapping[str, str]) -> None:
+    def __init__(self, space: Bundle, interfaces: Sequence[str], steps: int) -> None:
         self._space, self._interfaces, self._steps = space, tuple(interfaces), steps
-        self._assumed = {i: LatentDecoder(space, e) for i, e in assumed.items()}
-        self._encoders: dict[str, LatentDecoder] = dict(self._assumed)
+        self._encoders: dict[str, LatentDecoder] = {}
         self._mounted: dict[str, MountedHand] = {}
         self._previous: dict[str, Array] = {}
         self.changes = 0
@@ -65,9 +63,7 @@ class HandLatents:
             side = interface.split("_", 1)[0]
             hand = mounted.get(side)
             if hand is None:
-                if interface not in self._assumed:
-                    raise ObservationRefused(f"no decoder has told which hand is mounted on the {side} side", code="hand_unknown")
-                continue
+                raise ObservationRefused(f"no decoder has told which hand is mounted on the {side} side", code="hand_unknown")
             if hand == self._mounted.get(side):
                 continue
             self.check(hand)

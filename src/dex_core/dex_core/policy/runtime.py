@@ -30,8 +30,7 @@ def load_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.tim
     """
     space = load_bundle(cell.policy.latent_bundle, load_options(cell))
     bundle = load_bundle(cell.policy.bundle, load_options(cell, space=space))
-    hands = {name: f"{i.side}_{i.robot.name}" for name, i in cell.interfaces.items() if i.robot.kind == "hand"}
-    return ChunkPolicy(bundle, hands, wall_clock_ns), bundle
+    return ChunkPolicy(bundle, wall_clock_ns), bundle
 
 
 def load_side_decoder(cell: CellConfig, side: str) -> SideDecoder:
