@@ -23,7 +23,7 @@ from dex_core.bundle.write import write_bundle
 from dex_core.config import load_robot
 from dex_core.errors import BundleError
 from dex_learn.dexlatent_hands import HANDS, SIDES, UPSTREAM, UpstreamHand
-from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, code_revision, run_torch, to_onnx
+from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, to_onnx
 
 NAME = "dexlatent"
 PARITY = 1e-5
@@ -230,7 +230,7 @@ def _manifest(names: tuple[str, ...], specs: dict[str, Any], residual: float) ->
         "licence": {"weights": "MIT", "commercial_use": True, "upstream": "github.com/EmptyBlueBox/DexLatent"},
         "provenance": {
             "trained_here": False, "data": "uniform random and pinch poses of four right hands, by the authors of XL-VLA", "steps": 1000, "seed": 42,
-            "code": code_revision(), "notes": "left hands use the right hand's weights, as upstream",
+            "notes": "left hands use the right hand's weights, as upstream",
         },
         "runtime": {"opset": OPSET, "ir_version": IR_VERSION}, "latency": {"budget_ms": BUDGET_MS, "warmup_runs": 10},
         "embodiments": list(names), "graphs": specs, "spaces": {"latent": {"dim": LATENT_DIM, "residual_q99": residual}},

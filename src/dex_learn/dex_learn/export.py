@@ -93,12 +93,29 @@ def check_parity(graph: bytes, cases: Sequence[Case], atol: float, where: str) -
     return worst
 
 
-def code_revision(folder: Path | None = None) -> str:
-    """Git revision of the code that trains, ``unknown`` outside a repository."""
-    where = folder or Path(__file__).resolve().parent
-    command = ["git", "-C", str(where), "rev-parse", "HEAD"]
+def code_revision(given: str = "", file: Path = Path(__file__)) -> str:
+    """Revision of the code that trains, for a bundle's training record.
+
+    Args:
+        given: what the caller says it is. Without it git is asked about the checkout that ``file`` belongs to; ``+changes`` is added where
+            tracked files beside it are not as committed.
+        file: a file of that code.
+
+    Raises:
+        DexError: ``code_unknown``, nothing was given and ``file`` is not in a checkout.
+    """
+    if given.strip():
+        return given.strip()
+    place = file.resolve()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
+        _git(place.parent, "ls-files", "--error-unmatch", place.name)
+        head = _git(place.parent, "rev-parse", "HEAD")
+        changed = _git(place.parent, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    except (OSError, subprocess.SubprocessError) as error:
+        text = f"{place.parent} is no git checkout, so nobody knows which code this is; say it with  --code REVISION"
+        raise DexError(text, code="code_unknown") from error
+    return f"{head}+changes" if changed else head
+
+
+def _git(folder: Path, *words: str) -> str:
+    return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True).stdout.strip()

@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = root / "xl_vla_tabletop"
     write_policy(
         folder, policy, cell=cell_of("inspire"), space_folder=space, hands=["inspire"], codes=codes, parts=parts, states=states, pictures=pictures,
-        phrases=phrases, training=Training("none: a test", 0, 0, ""),
+        phrases=phrases, training=Training("none: a test", 0, 0, "0123abc", ""),
     )
     return {"folder": folder, "space": space, "policy": policy, "cases": golden_cases(policy, pictures, states, phrases)}
 

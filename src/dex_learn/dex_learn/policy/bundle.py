@@ -16,7 +16,7 @@ from dex_core import text
 from dex_core.bundle import Bundle, Statistic, load_bundle, write_bundle
 from dex_core.config import CellConfig
 from dex_core.decode import POSE_COLUMNS, tool_pose_columns
-from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, code_revision, run_torch, to_onnx
+from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, to_onnx
 from dex_learn.policy.codes import HandCode
 from dex_learn.policy.draw import Pictures
 from dex_learn.policy.layout import DT_S, SIDES, STEPS
@@ -34,11 +34,12 @@ LICENCE = "Weights of this folder: Apache-2.0, as the code that made them. Train
 
 @dataclass(frozen=True)
 class Training:
-    """The training record that goes into the manifest."""
+    """The training record that goes into the manifest; ``code`` as ``code_revision`` tells it."""
 
     data: str
     steps: int
     seed: int
+    code: str
     notes: str
 
 
@@ -147,7 +148,7 @@ def _manifest(cell: CellConfig, space: Bundle, hands: Sequence[str], phrases: tu
         "name": NAME, "version": "0.1.0", "kind": "chunk_policy", "created": datetime.date.today().isoformat(),
         "licence": {"weights": "Apache-2.0", "commercial_use": True},
         "provenance": {
-            "trained_here": True, "data": training.data, "steps": training.steps, "seed": training.seed, "code": code_revision(),
+            "trained_here": True, "data": training.data, "steps": training.steps, "seed": training.seed, "code": training.code,
             "notes": training.notes,
         },
         "requires": [{"bundle": space.manifest.name, "kind": "latent_space", "anchors": anchors}],

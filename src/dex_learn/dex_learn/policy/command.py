@@ -45,6 +45,10 @@ def _add(stages: argparse._SubParsersAction, name: str, handler: Handler, words:
     return parser
 
 
+def _add_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
+
+
 def _add_scoring(parser: argparse.ArgumentParser, episodes: int) -> None:
     parser.add_argument("--episodes", type=int, default=episodes, help="unseen episodes per task and hand (%(default)s)")
     parser.add_argument("--first-seed", type=int, default=1000, help="first seed (%(default)s); training seeds are refused")
@@ -61,6 +65,7 @@ def _add_all(stages: argparse._SubParsersAction) -> None:
         "all --work /tmp/dex_learn_policy --out /tmp/xl_vla_tabletop",
     )
     parser.add_argument("--out", type=Path, help="folder of the bundle (models/xl_vla_tabletop)")
+    _add_code(parser)
     parser.add_argument("--kinds", default=ALL_KINDS, help="which policies, the first one plays the rounds (%(default)s)")
     parser.add_argument("--small", action="store_true", help="a little of everything: tries the recipe in minutes")
 
@@ -109,6 +114,7 @@ def _add_export(stages: argparse._SubParsersAction) -> None:
         "export --out /tmp/xl_vla_tabletop",
     )
     parser.add_argument("--out", type=Path, help="folder of the bundle (models/xl_vla_tabletop)")
+    _add_code(parser)
     parser.add_argument("--kinds", default=ALL_KINDS, help="which graphs (%(default)s)")
     parser.add_argument("--scores", type=Path, help="JSON written by the score command, to go into the bundle")
     parser.add_argument("--notes", default="", help="for the manifest's training record")
@@ -162,13 +168,15 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 def _all(arguments: argparse.Namespace) -> int:
+    from dex_learn.export import code_revision
     from dex_learn.policy.recipe import export, learn
 
+    code = code_revision(arguments.code)
     shop, recipe = _shop(arguments), _recipe(arguments)
     learn(shop, _kinds(arguments), recipe)
     notes = "dex learn policy all; " + ", ".join(f"{k} {v}" for k, v in recipe.__dict__.items())
     folder = _out(arguments.out)
-    _say(f"{folder}: {export(shop, folder, arguments.seed, notes)}")
+    _say(f"{folder}: {export(shop, folder, arguments.seed, code, notes)}")
     return 0
 
 
@@ -208,13 +216,15 @@ def _round(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    from dex_learn.export import code_revision
     from dex_learn.policy.recipe import export, export_kind
 
+    code = code_revision(arguments.code)
     shop, scores = _shop(arguments), json.loads(arguments.scores.read_text()) if arguments.scores else None
     for kind in _kinds(arguments):
         _say(str(export_kind(shop, kind)))
     folder = _out(arguments.out)
-    _say(f"{folder}: {export(shop, folder, arguments.seed, arguments.notes, scores)}")
+    _say(f"{folder}: {export(shop, folder, arguments.seed, code, arguments.notes, scores)}")
     return 0
 
 

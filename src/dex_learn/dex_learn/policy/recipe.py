@@ -164,9 +164,9 @@ def export_kind(shop: Workshop, kind: str) -> Path:
     return path
 
 
-def export(shop: Workshop, out: Path, seed: int, notes: str, scores: dict[str, Any] | None = None) -> str:
-    """Writes the bundle of the latent policy from the last checkpoints; returns its hash."""
-    combinations = demonstrated("latents")
+def export(shop: Workshop, out: Path, seed: int, code: str, notes: str, scores: dict[str, Any] | None = None) -> str:
+    """Writes the bundle of the latent policy from the last checkpoints; returns its hash. ``code``: revision of the code that trained it."""
+    combinations, policy = demonstrated("latents"), policy_of(shop, "latents")
     hands = list(dict.fromkeys(hand for _, hand in combinations))
     codes = shop.codes("latents", hands)
     parts = [Records.load(file) for file in shop.files(combinations)]
@@ -179,8 +179,8 @@ def export(shop: Workshop, out: Path, seed: int, notes: str, scores: dict[str, A
         f"{DAGGER_SEEDS[1] - 1}, scores {SCORE_SEEDS[0]} to {SCORE_SEEDS[1] - 1}, live runs from {RESERVED_FROM} (never trained on)"
     )
     return write_policy(
-        out, policy_of(shop, "latents"), cell=shop.cell(hands[0]), space_folder=shop.space_folder, hands=hands, codes=codes, parts=parts,
-        states=states, pictures=pictures, phrases=shop.phrases, training=Training(data, sum(map(_steps, curves.values())), seed, notes),
+        out, policy, cell=shop.cell(hands[0]), space_folder=shop.space_folder, hands=hands, codes=codes, parts=parts,
+        states=states, pictures=pictures, phrases=shop.phrases, training=Training(data, sum(map(_steps, curves.values())), seed, code, notes),
         scores={**(scores or {}), "curves": {name: _thin(curve) for name, curve in curves.items()}},
     )
 
