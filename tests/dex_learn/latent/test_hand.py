@@ -11,7 +11,7 @@ from dex_core.config import FINGERS  # noqa: E402
 from dex_core.config.robot import Coupling  # noqa: E402
 from dex_core.errors import ConfigError, ShapeError  # noqa: E402
 from dex_core.kinematics import KinematicTree, load_hand  # noqa: E402
-from dex_learn.latent.hand import HANDS, FingerChains, LatentHand, inner_limits, pad_joints  # noqa: E402
+from dex_learn.latent.hand import HANDS, FingerChains, LatentHand, inner_limits, pad_joints, pinch_middle_m, pinches_of  # noqa: E402
 
 
 def _random(hands: list[LatentHand], count: int = 6) -> list[np.ndarray]:
@@ -48,12 +48,19 @@ def test_forces_pull_joints_as_the_gradient_says() -> None:
     hands = [LatentHand.load("dexh13", "left"), LatentHand.load("ability", "right")]
     q = torch.stack([pad_joints(hands, [p[b] for p in _random(hands)], 0.0) for b in range(6)], dim=1).requires_grad_(True)
     chains = FingerChains(hands)
-    here = torch.tensor(np.stack([h.present for h in hands]), dtype=torch.float32)[:, None, :, None]
-    force = torch.randn((2, 6, 4, 3), generator=torch.Generator().manual_seed(0)) * here
-    pinches, torque = chains.towards(q, lambda _: force)
-    (pinches * force).sum().backward()
+    here = torch.tensor(np.stack([[True, *h.present] for h in hands]), dtype=torch.float32)[:, :, None, None]
+    force = torch.randn((2, 5, 6, 3), generator=torch.Generator().manual_seed(0)) * here
+    tips, torque = chains.towards(q, lambda _: force)
+    (tips * force).sum().backward()
     assert torch.allclose(torque, q.grad, atol=1e-6) and float(torque.detach().abs().max()) > 1e-3
-    assert torch.equal(pinches, chains.pinches(q))
+    assert torch.equal(tips, chains(q)) and torch.equal(pinches_of(tips), chains.pinches(q))
+
+
+def test_the_common_pinch_is_in_front_of_the_palm() -> None:
+    """On the thumb's side, before the palm and towards the fingertips; a span within a hand's size."""
+    for name in HANDS:
+        x, y, z = pinch_middle_m(name)
+        assert 0.0 < x < 0.15 and 0.0 < y < 0.1 and 0.05 < z < 0.2, name
 
 
 def test_a_hand_says_which_fingers_it_has() -> None:

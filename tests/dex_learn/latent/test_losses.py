@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pi
 from dex_learn.latent import losses  # noqa: E402
 from dex_learn.latent.hand import LatentHand  # noqa: E402
 from dex_learn.latent.losses import Decoded, Weights  # noqa: E402
-from dex_learn.latent.net import LatentNets, Widths  # noqa: E402
+from dex_learn.latent.net import PINCH_DIM, PINCH_SCALE_M, SHARED_DIM, LatentNets, Widths  # noqa: E402
 from dex_learn.latent.sampling import uniform  # noqa: E402
 
 NETS = LatentNets([LatentHand.load("xhand1", "right"), LatentHand.load("dexh13", "right")], Widths(8, 8))
@@ -62,3 +62,15 @@ def test_a_joint_cut_at_its_limit_still_feels_its_fingertips() -> None:
     assert float((decoded.u.abs() > 1.0).float().mean()) > 0.1
     losses.retargeting(decoded, BATCH.pinches[:, :4], losses.pair_mask(NETS, NETS, same=True), Weights())[0].backward()
     assert float(z.grad.abs().sum()) > 0.0
+
+
+def test_a_thumb_in_the_place_that_the_latent_names_costs_nothing_whoever_named_it() -> None:
+    """Each hand counts from its own common pinch: the same latent, another place in the palm."""
+    z = NETS.encode(BATCH.u, BATCH.tips).detach()
+    decoded = Decoded(BATCH.u[:, None].expand(2, 2, -1, -1), BATCH.tips[:, :, None].expand(-1, -1, 2, -1, -1).clone())
+    named = z.clone()
+    named[1, :, PINCH_DIM:SHARED_DIM] = z[0, :, PINCH_DIM:SHARED_DIM]
+    decoded.tips[1] += (NETS.place[1] * PINCH_SCALE_M + z[0, :, PINCH_DIM:SHARED_DIM] * PINCH_SCALE_M - BATCH.tips[1, 0])
+    assert float(losses.places(NETS, decoded, named, Weights())) == pytest.approx(0.0, abs=1e-3)
+    decoded.tips[1, 0] += 0.02
+    assert float(losses.places(NETS, decoded, named, Weights())) > 0.3

@@ -8,8 +8,18 @@ import pytest
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
 from dex_core.errors import DexError  # noqa: E402
-from dex_learn.latent.hand import LatentHand  # noqa: E402
-from dex_learn.latent.net import LATENT_DIM, PINCH_SCALE_M, SHARED_DIM, HandDecoder, HandEncoder, LatentNets, Widths, squash  # noqa: E402
+from dex_learn.latent.hand import LatentHand, pinch_middle_m, pinches_of  # noqa: E402
+from dex_learn.latent.net import (  # noqa: E402
+    LATENT_DIM,
+    PINCH_DIM,
+    PINCH_SCALE_M,
+    SHARED_DIM,
+    HandDecoder,
+    HandEncoder,
+    LatentNets,
+    Widths,
+    squash,
+)
 from dex_learn.latent.sampling import uniform  # noqa: E402
 
 HANDS = [LatentHand.load("inspire", "right"), LatentHand.load("leap", "left"), LatentHand.load("dexh13", "right")]
@@ -31,7 +41,7 @@ def test_a_hand_cut_out_says_what_it_says_in_the_stack() -> None:
     u = uniform(NETS, 20, torch.Generator().manual_seed(0))
     q = NETS.joints(u)
     with torch.no_grad():
-        z = NETS.encode(NETS.normalise(q), NETS.chains.pinches(q))
+        z = NETS.encode(NETS.normalise(q), NETS.chains(q))
         back = NETS.joints(NETS.decode(z).clamp(-1.0, 1.0))
         for row, hand in enumerate(HANDS):
             n = len(hand.joints)
@@ -43,7 +53,7 @@ def test_hands_that_stand_alone_make_the_stack_again() -> None:
     again = LatentNets.stack([NETS.cut(row) for row in range(3)])
     u = uniform(NETS, 5, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        z = NETS.encode(u, NETS.chains.pinches(NETS.joints(u)))
+        z = NETS.encode(u, NETS.chains(NETS.joints(u)))
         assert torch.allclose(again.decode(z) * again.own, NETS.decode(z) * NETS.own, atol=1e-5)
 
 
@@ -53,15 +63,18 @@ def test_joints_beyond_the_limits_encode_as_the_limit() -> None:
     assert torch.equal(encoder(high), encoder(high + 1.0))
 
 
-def test_the_first_numbers_are_the_pinches() -> None:
-    """Equal vectors, equal numbers, whichever hand; a missing finger stands in the row of the others."""
+def test_the_first_numbers_are_the_pinches_and_their_place() -> None:
+    """Equal vectors, equal numbers, whichever hand; a missing finger stands in the row of the others; the thumb counts from the common pinch."""
     u = uniform(NETS, 4, torch.Generator().manual_seed(1))
-    pinches = NETS.chains.pinches(NETS.joints(u))
-    shared = NETS.shared(pinches).view(3, 4, 4, 3) + NETS.centre
-    assert torch.allclose(shared[0] * PINCH_SCALE_M, pinches[0], atol=1e-6)
+    tips = NETS.chains(NETS.joints(u))
+    pinches, shared = pinches_of(tips), NETS.shared(tips)
+    vectors = shared[..., :PINCH_DIM].unflatten(-1, (4, 3)) + NETS.centre
+    assert torch.allclose(vectors[0] * PINCH_SCALE_M, pinches[0], atol=1e-6)
     row = pinches[1, :, 2] + 0.5 * (pinches[1, :, 2] - pinches[1, :, 1])
-    assert torch.allclose(shared[1, :, 3] * PINCH_SCALE_M, row, atol=1e-6)
-    assert shared.flatten(2).shape[-1] == SHARED_DIM
+    assert torch.allclose(vectors[1, :, 3] * PINCH_SCALE_M, row, atol=1e-6)
+    middle = torch.tensor(pinch_middle_m("dexh13"))
+    assert torch.allclose(shared[2, :, PINCH_DIM:] * PINCH_SCALE_M + middle, tips[2, 0], atol=1e-6)
+    assert shared.shape[-1] == SHARED_DIM
 
 
 def test_squash_is_the_number_inside_and_bounded_outside() -> None:

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pi
 
 from dex_core.errors import DexError  # noqa: E402
 from dex_learn.latent.hand import LatentHand  # noqa: E402
-from dex_learn.latent.net import LatentNets, Widths  # noqa: E402
+from dex_learn.latent.net import PINCH_SCALE_M, LatentNets, Widths  # noqa: E402
 from dex_learn.latent.sampling import NEAR_M, Sampler, Shares, at_limits, near_pinches, tight_pinches  # noqa: E402
 
 NETS = LatentNets([LatentHand.load("ability", "right"), LatentHand.load("leap", "right")], Widths(8, 8))
@@ -34,6 +34,15 @@ def test_tight_pinches_are_tighter_than_chance() -> None:
     assert float((_smallest(u) < 0.062).float().mean()) > 0.9
 
 
+def test_placed_pinches_are_tight_and_where_all_hands_pinch() -> None:
+    """LEAP's pinches are deep in its palm where nothing is asked of them."""
+    u = tight_pinches(NETS, 50, _gen(), placed=True)
+    off = (NETS.chains(NETS.joints(u))[:, 0] - NETS.place * PINCH_SCALE_M).norm(dim=-1)
+    loose = (NETS.chains(NETS.joints(tight_pinches(NETS, 50, _gen())))[:, 0] - NETS.place * PINCH_SCALE_M).norm(dim=-1)
+    assert float((_smallest(u) < 0.07).float().mean()) > 0.9
+    assert float(off.median()) < 0.04 and float(off[1].median()) < 0.6 * float(loose[1].median())
+
+
 def test_half_of_the_joints_are_at_their_limits() -> None:
     u = at_limits(NETS, 200, _gen())
     share = (u[1].abs() == 1.0).float().mean()
@@ -41,7 +50,7 @@ def test_half_of_the_joints_are_at_their_limits() -> None:
 
 
 def test_a_batch_holds_all_kinds_and_repeats_with_its_seed() -> None:
-    sampler = Sampler(NETS, Shares(near=0.5, tight=0.25, edge=0.25), 40, seed=1)
+    sampler = Sampler(NETS, Shares(near=0.25, tight=0.25, placed=0.25, edge=0.25), 40, seed=1)
     first, second = sampler.draw(16, _gen()), sampler.draw(16, _gen())
     assert first.shape == (2, 16, 16) and torch.equal(first, second)
 

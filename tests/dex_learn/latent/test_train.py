@@ -75,10 +75,10 @@ def test_a_left_hand_starts_as_the_mirror_image_of_its_twin() -> None:
     start_as_twins(left, right, twins)
     u = uniform(right, 50, torch.Generator().manual_seed(0))
     with torch.no_grad():
-        z = right.encode(u, right.chains.pinches(right.joints(u)))
+        z = right.encode(u, right.chains(right.joints(u)))
         mirrored = left.decode(z[twins.index]) * left.own
         wanted = right.decode(z)[twins.index] * twins.sign * left.own
-        own = left.encode(u[twins.index] * twins.sign, left.chains.pinches(left.joints(u[twins.index] * twins.sign)))
+        own = left.encode(u[twins.index] * twins.sign, left.chains(left.joints(u[twins.index] * twins.sign)))
     assert float((mirrored - wanted)[0].abs().max()) < 0.05
     assert float((mirrored - wanted)[1].abs().mean()) < 0.05
     assert float((own - z[twins.index])[0].abs().max()) < 0.05  # the two wrists differ by half a millimetre

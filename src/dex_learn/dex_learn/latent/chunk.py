@@ -57,7 +57,7 @@ class ChunkEncoder(nn.Module):
     def forward(self, q: Tensor) -> Tensor:
         """(B, 64, n) [rad] -> (B, 96)."""
         u = self.nets.normalise(q.flatten(0, 1)[None])
-        z = self.nets.encode(u, self.nets.chains.pinches(self.nets.joints(u)))[0]
+        z = self.nets.encode(u, self.nets.chains(self.nets.joints(u)))[0]
         return self.compressor.compress(z.unflatten(0, (-1, FRAMES)))
 
 

@@ -18,7 +18,7 @@ from dex_learn.latent import losses
 from dex_learn.latent.bundle import PARITY, Exported, embodiment_of, manifest_of
 from dex_learn.latent.chunk import CHUNK_DIM, FRAMES, ChunkDecoder, ChunkEncoder, Compressor, trajectories
 from dex_learn.latent.frozen import nets_of
-from dex_learn.latent.hand import FINGERS
+from dex_learn.latent.hand import FINGERS, pinches_of
 from dex_learn.latent.net import LatentNets
 from dex_learn.latent.recipe import Recipe, load_hands, write_curves
 from dex_learn.latent.sampling import near_pinches, uniform
@@ -92,7 +92,7 @@ def _through(nets: LatentNets, compressor: Compressor, u: Tensor, noise: Tensor 
     """Chunks (H, C, 64, n): their frames as a batch (H, C 64, n), the frame latents that come back (H, C 64, 32), and the codes (H, C, dim)."""
     h, c = u.shape[:2]
     batch = losses.batch_of(nets, u.flatten(1, 2))
-    z = nets.encode(batch.u, batch.pinches).view(h * c, FRAMES, -1)
+    z = nets.encode(batch.u, batch.tips).view(h * c, FRAMES, -1)
     code = compressor.compress(z)
     spoken = code if noise is None else code + noise
     return batch, compressor.expand(spoken).reshape(h, c * FRAMES, -1), code.view(h, c, -1)
@@ -104,7 +104,7 @@ def _losses(nets: LatentNets, compressor: Compressor, u: Tensor, training: Train
     order = torch.randperm(len(nets.hands), generator=generator).to(u.device)
     own, other = decode_rows(nets, z), decode_rows(nets, z[order])
     joint, tip = losses.reconstruction(nets, batch, own, training.weights)
-    pinches = (other.tips[:, 1:] - other.tips[:, :1]).transpose(1, 2)  # target k shows source order[k]
+    pinches = pinches_of(other.tips)  # target k shows source order[k]
     mask = (nets.present * nets.present[order])[:, None, None]
     distance, direction = losses.retargeting_rows(pinches[:, None], batch.pinches[order][:, None], mask, training.weights)
     return {"joint": joint, "tip": tip, "distance": distance, "direction": direction}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from dex_core.config import FINGERS, RobotConfig, load_robot
 from dex_core.errors import ConfigError, ShapeError
 from dex_core.kinematics.tree import KinematicTree
 from dex_core.retarget import TargetHand
+from dex_core.retarget.grasp import PinchingHand
 from dex_core.types import Array
 
 HANDS = ("ability", "inspire", "xhand1", "dexh13", "leap")
@@ -73,6 +75,24 @@ class LatentHand:
         return np.array([f in self.target.fingers for f in OTHERS])
 
 
+@cache
+def pinch_middle_m(model: str) -> tuple[float, float, float]:
+    """Where on the palm's axes a model's right hand has the middle of the pinch that all hands share (:class:`PinchingHand`) [m].
+
+    A left hand's is its mirror image. Takes about a second.
+    """
+    hand = PinchingHand(model, "right")
+    tips = hand.hand.in_palm(hand.hand.kinematics.fingertips(hand.pinch()))
+    thumb, index = (tips[hand.hand.fingers.index(finger)] for finger in FINGERS[:2])
+    x, y, z = (round(float(v), 4) for v in 0.5 * (thumb + index))
+    return x, y, z
+
+
+def pinches_of(tips: Tensor) -> Tensor:
+    """(H, 5, B, 3) tips -> (H, B, 4, 3) thumb tip to the tips of index, middle, ring, little, in the tips' unit."""
+    return (tips[:, 1:] - tips[:, :1]).transpose(1, 2)
+
+
 class FingerChains(nn.Module):
     """Fingertips of H hands from their joints, on palm axes; a left hand's are mirrored (y -> -y), as a right hand would stand.
 
@@ -121,23 +141,20 @@ class FingerChains(nn.Module):
 
     def pinches(self, q: Tensor) -> Tensor:
         """(H, B, width) joints [rad] -> (H, B, 4, 3) thumb tip to the tips of index, middle, ring, little [m]."""
-        tips = self(q)
-        return (tips[:, 1:] - tips[:, :1]).transpose(1, 2)
+        return pinches_of(self(q))
 
     def towards(self, q: Tensor, pull: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-        """Pinches, and where forces on them would move the joints (the transposed Jacobian times the forces).
+        """Fingertips, and where forces on them would move the joints (the transposed Jacobian times the forces).
 
         Args:
             q: (H, B, width) joints [rad].
-            pull: (H, B, 4, 3) pinches [m] -> forces on them, zeros where a finger is missing.
+            pull: (H, 5, B, 3) tips [m] -> forces on them, zeros where a finger is missing.
 
         Returns:
-            (H, B, 4, 3) pinches [m], and (H, B, width) force times metres per radian.
+            (H, 5, B, 3) tips [m], and (H, B, width) force times metres per radian.
         """
         tips, sine, cosine, places = self._sweep(q)
-        pinches = (tips[:, 1:] - tips[:, :1]).transpose(1, 2)
-        force = pull(pinches).permute(0, 2, 3, 1)  # (H, 4, 3, B)
-        arm = torch.cat([-force.sum(dim=1, keepdim=True), force], dim=1).reshape(len(self.tips), 3, -1)
+        arm = pull(tips).transpose(2, 3).reshape(len(self.tips), 3, -1)
         torque = []
         for level in range(self.depth):
             torque.append((arm * torch.bmm(self.lever[level], places[level])).sum(dim=1, keepdim=True))
@@ -145,7 +162,7 @@ class FingerChains(nn.Module):
                 arm = torch.bmm(self.back[level], torch.cat([arm, sine[level] * arm, cosine[level] * arm], dim=1))
         h, f = self.count, len(FINGERS)
         angles = torch.cat(torque, dim=1).reshape(h, f, self.depth, -1).transpose(1, 2).reshape(h, self.depth * f, -1)
-        return pinches, torch.bmm(self.gain, angles).transpose(1, 2)
+        return tips, torch.bmm(self.gain, angles).transpose(1, 2)
 
     def _sweep(self, q: Tensor) -> tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, ...], list[Tensor]]:
         """Tips (H, 5, B, 3), and of every level sine and cosine (H 5, 1, B) and the child's point by 1, sine and cosine (H 5, 9, B)."""

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dex_learn.latent.net import SHARED_DIM, LatentNets
+from dex_learn.latent.hand import pinches_of
+from dex_learn.latent.net import PINCH_DIM, PINCH_SCALE_M, SHARED_DIM, LatentNets
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Weights:
         edge_m, edge_width_m: pinches shorter than ``edge_m`` weigh one, falling to nothing over ``edge_width_m``...
         far, far_direction, exponent: ...plus ``far exp(-exponent d)`` of a pinch of length d [m], the paper's weight; less for its direction, which
             a hand of other size cannot keep for all fingers at once.
+        place, place_scale_m: where the thumb's tip is, source against target: it chooses among the postures that pinch alike.
+        place_range_m: standard deviation of the bell by which this fades with the distance from the common pinch: elsewhere hands reach differently.
         far_scale: what is beyond ``edge_m`` adds to ``distance_scale_m``: a far finger of a large hand is out of a small one's reach.
         kl: learned numbers of the latent towards N(0, 1) (their noise is fixed, so only the mean's part is left).
         outside: joints beyond their limits before they are cut.
@@ -45,6 +48,9 @@ class Weights:
     far_direction: float = 0.03
     exponent: float = 12.0
     far_scale: float = 0.2
+    place: float = 2.0
+    place_scale_m: float = 0.01
+    place_range_m: float = 0.035
     kl: float = 1e-5
     outside: float = 10.0
     twin: float = 1.0
@@ -80,7 +86,7 @@ def soft(error: Tensor) -> Tensor:
 def batch_of(nets: LatentNets, u: Tensor) -> Batch:
     """The postures with their fingertips."""
     tips = nets.chains(nets.joints(u))
-    return Batch(u, tips, (tips[:, 1:] - tips[:, :1]).transpose(1, 2))
+    return Batch(u, tips, pinches_of(tips))
 
 
 def decode_all(nets: LatentNets, z: Tensor) -> Decoded:
@@ -144,6 +150,14 @@ def retargeting_rows(reached: Tensor, wanted: Tensor, mask: Tensor, weights: Wei
     return weights.distance * distance, weights.direction * direction
 
 
+def places(targets: LatentNets, decoded: Decoded, z: Tensor, weights: Weights) -> Tensor:
+    """How far the thumb's tip is from the place that the latents (S, B, 32) name, in all hands; less where that is far from the common pinch."""
+    named = z[..., PINCH_DIM:SHARED_DIM]
+    off = decoded.tips[:, 0] / PINCH_SCALE_M - targets.place[:, None] - named  # (T, S, B, 3)
+    near = torch.exp(-0.5 * named.detach().square().sum(dim=-1) * (PINCH_SCALE_M / weights.place_range_m) ** 2)
+    return weights.place * (near * soft(PINCH_SCALE_M / weights.place_scale_m * torch.sqrt(off.square().sum(dim=-1) + 1e-6))).mean()
+
+
 def cycle(nets: LatentNets, decoded: Decoded, z: Tensor, share: int, weights: Weights) -> Tensor:
     """Mean square of what the learned numbers of a latent lose when it is decoded and encoded again.
 
@@ -152,7 +166,7 @@ def cycle(nets: LatentNets, decoded: Decoded, z: Tensor, share: int, weights: We
     """
     s, t, rows = len(z), len(nets.hands), max(1, z.shape[1] // share)
     u = decoded.u[:, :, :rows].clamp(-1.0, 1.0).reshape(t, s * rows, -1) * nets.own
-    again = nets.encode(u, decoded.pinches[:, :, :rows].reshape(t, s * rows, *decoded.pinches.shape[3:]))
+    again = nets.encode(u, decoded.tips[:, :, :, :rows].reshape(t, -1, s * rows, 3))
     return weights.cycle * (again - z[:, :rows].reshape(1, s * rows, -1))[..., SHARED_DIM:].square().mean()
 
 

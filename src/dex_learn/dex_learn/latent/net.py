@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dex_core.errors import ConfigError, DexError
-from dex_learn.latent.hand import OTHERS, FingerChains, LatentHand, pad_joints
+from dex_learn.latent.hand import OTHERS, FingerChains, LatentHand, pad_joints, pinch_middle_m, pinches_of
 
 LATENT_DIM = 32
 OVERSHOOT = 0.1
 """A joint, in [-1, 1], may leave its limits by so much before it is cut: a limit itself is reached without an endless pre-activation."""
 MAX_LATENT = 20.0
 """A latent is cut here before it is decoded: numbers far beyond any posture's cannot overflow the network."""
-SHARED_DIM = 3 * len(OTHERS)
+PINCH_DIM = 3 * len(OTHERS)
+SHARED_DIM = PINCH_DIM + 3
 PRIVATE_DIM = LATENT_DIM - SHARED_DIM
 PINCH_SCALE_M = 0.05
 """Thumb-to-finger vectors in this unit have a spread of about one."""
@@ -28,6 +29,8 @@ PINCH_CENTRE_M = ((0.0, -0.025, 0.035), (0.0, -0.05, 0.035), (0.0, -0.075, 0.035
 
 TIGHT = 0.8
 """Length, in the unit above, at which a vector weighs 1/e of one without length."""
+PLACE_PULL = 0.2
+"""How much of the correction's torque the thumb's place has, beside one that all pinches share."""
 
 
 class StackedMlp(nn.Module):
@@ -99,8 +102,9 @@ class Widths:
 class LatentNets(nn.Module):
     """Encoders and decoders of H hands into one space of 32 numbers.
 
-    The first 12 numbers of a latent are the thumb-to-finger vectors themselves, on palm axes in units of 50 mm, computed inside the encoder:
-    what hands share is the same number for all from the start. The other 20 are learned and tell apart postures with equal pinches.
+    The first 12 numbers of a latent are the thumb-to-finger vectors themselves, on palm axes in units of 50 mm; the next three are where the
+    thumb's tip is, from the place where the hand has the pinch that all share. Both are computed inside the encoder: what hands have in common is
+    the same number for all from the start. The other 17 are learned and tell apart postures with equal pinches in the same place.
 
     The decoder guesses joints, looks where they would bring the fingertips and which way each joint would have to turn, and corrects its
     guess once by what it sees. It is given the directions of the vectors beside the vectors and, once more, the vectors weighted by how
@@ -126,11 +130,13 @@ class LatentNets(nn.Module):
         self.register_buffer("present", torch.tensor([[float(p) for p in h.present] for h in hands]))  # (H, 4)
         self.register_buffer("centre", torch.tensor(PINCH_CENTRE_M) / PINCH_SCALE_M)
         self.register_buffer("fill", torch.stack([_filling(hand) for hand in hands]))
+        middles = torch.tensor([pinch_middle_m(hand.robot.name) for hand in hands]) / PINCH_SCALE_M
+        self.place = nn.Parameter(middles[:, None], requires_grad=False)  # not trained, but part of what a graph holds and a stack hands on
         h, n = len(hands), self.chains.width
         self.encoder = StackedMlp(h, (SHARED_DIM + n, widths.encoder, widths.encoder, PRIVATE_DIM), generator)
-        seen = LATENT_DIM + 2 * SHARED_DIM + len(OTHERS)
+        seen = LATENT_DIM + 2 * PINCH_DIM + len(OTHERS)
         self.guess = StackedMlp(h, (seen, widths.decoder, widths.decoder, n), generator)
-        self.correction = StackedMlp(h, (seen + 2 * SHARED_DIM + 2 * n, widths.decoder, widths.decoder, n), generator)
+        self.correction = StackedMlp(h, (seen + SHARED_DIM + PINCH_DIM + 2 * n, widths.decoder, widths.decoder, n), generator)
 
     def normalise(self, q: Tensor) -> Tensor:
         """(H, B, n) [rad] -> (H, B, n) in [-1, 1]."""
@@ -140,13 +146,17 @@ class LatentNets(nn.Module):
         """(H, B, n) in [-1, 1] -> (H, B, n) [rad]."""
         return self.middle + u * self.swing
 
-    def shared(self, pinches: Tensor) -> Tensor:
-        """(H, B, 4, 3) thumb-to-finger vectors [m] -> (H, B, 12). A finger that is missing stands where the row of the others leads."""
-        return torch.bmm(pinches.reshape(len(self.fill), -1, SHARED_DIM), self.fill) - self.centre.reshape(SHARED_DIM)
+    def shared(self, tips: Tensor) -> Tensor:
+        """(H, 5, B, 3) tips [m] -> (H, B, 15) thumb-to-finger vectors and the thumb's place. A missing finger stands where the row of the others leads."""
+        pinches = pinches_of(tips).reshape(len(self.fill), -1, PINCH_DIM)
+        return torch.cat([torch.bmm(pinches, self.fill) - self.centre.reshape(PINCH_DIM), self._places(tips)], dim=-1)
 
-    def encode(self, u: Tensor, pinches: Tensor) -> Tensor:
-        """(H, B, n) in [-1, 1] and their (H, B, 4, 3) vectors [m] -> (H, B, 32) latents."""
-        shared = self.shared(pinches)
+    def _places(self, tips: Tensor) -> Tensor:
+        return tips[:, 0] / PINCH_SCALE_M - self.place
+
+    def encode(self, u: Tensor, tips: Tensor) -> Tensor:
+        """(H, B, n) in [-1, 1] and their (H, 5, B, 3) tips [m] -> (H, B, 32) latents."""
+        shared = self.shared(tips)
         return torch.cat([shared, self.encoder(torch.cat([shared, u], dim=-1))], dim=-1)
 
     def decode(self, z: Tensor) -> Tensor:
@@ -157,17 +167,23 @@ class LatentNets(nn.Module):
         """(H, B, 32) -> (H, B, n), the same joints before they are bent; cut to [-1, 1] they are equal."""
         h, f, n = len(self.hands), len(OTHERS), self.chains.width
         z = z.clamp(-MAX_LATENT, MAX_LATENT)
-        wanted = z[..., :SHARED_DIM].reshape(h, -1, f, 3) + self.centre
+        wanted = z[..., :PINCH_DIM].reshape(h, -1, f, 3) + self.centre
         length = torch.sqrt(wanted.square().sum(dim=-1, keepdim=True) + 1e-4)
         weight = torch.exp(-length / TIGHT)
-        tight = (wanted * weight * 2.5).reshape(h, -1, SHARED_DIM)
-        seen = torch.cat([z, tight, (wanted / length).reshape(h, -1, SHARED_DIM), weight[..., 0]], dim=-1)
+        tight = (wanted * weight * 2.5).reshape(h, -1, PINCH_DIM)
+        seen = torch.cat([z, tight, (wanted / length).reshape(h, -1, PINCH_DIM), weight[..., 0]], dim=-1)
         guess = self.guess(seen)
         u = guess.clamp(-1.0, 1.0) * self.own
-        pull = (weight / weight.sum(dim=-2, keepdim=True)) * self.present[:, None, :, None]
-        pinches, torque = self.chains.towards(self.joints(u), lambda p: pull * (wanted - p / PINCH_SCALE_M))
-        missed = z[..., :SHARED_DIM] - self.shared(pinches)
-        tight = (missed.reshape(h, -1, f, 3) * weight * 4.0).reshape(h, -1, SHARED_DIM)
+        share = (weight / weight.sum(dim=-2, keepdim=True)) * self.present[:, None, :, None]
+
+        def pull(tips: Tensor) -> Tensor:
+            fingers = (share * (wanted - pinches_of(tips) / PINCH_SCALE_M)).transpose(1, 2)
+            thumb = PLACE_PULL * (z[..., PINCH_DIM:SHARED_DIM] - self._places(tips))
+            return torch.cat([thumb[:, None] - fingers.sum(dim=1, keepdim=True), fingers], dim=1)
+
+        tips, torque = self.chains.towards(self.joints(u), pull)
+        missed = z[..., :SHARED_DIM] - self.shared(tips)
+        tight = (missed[..., :PINCH_DIM].reshape(h, -1, f, 3) * weight * 4.0).reshape(h, -1, PINCH_DIM)
         joints = torch.stack([u, torque * (self.swing / PINCH_SCALE_M)], dim=-1).reshape(h, -1, 2 * n)  # in pairs, so that padding stays last
         return guess + self.correction(torch.cat([seen, missed, tight, joints], dim=-1))
 
@@ -209,7 +225,7 @@ class HandEncoder(nn.Module):
     def forward(self, q: Tensor) -> Tensor:
         """(B, n) [rad] -> (B, 32)."""
         u = self.nets.normalise(q[None])
-        return self.nets.encode(u, self.nets.chains.pinches(self.nets.joints(u)))[0]
+        return self.nets.encode(u, self.nets.chains(self.nets.joints(u)))[0]
 
 
 class HandDecoder(nn.Module):

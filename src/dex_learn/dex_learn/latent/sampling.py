@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from dex_core.errors import DexError
-from dex_learn.latent.net import LatentNets
+from dex_learn.latent.hand import pinches_of
+from dex_learn.latent.net import PINCH_SCALE_M, LatentNets
 
 NEAR_M = 0.065
 """A posture with some fingertip nearer to the thumb's than this counts as a pinch."""
 TIGHT_M = 0.06
+STEPS, PLACED_STEPS, TRIES = 60, 120, 3
+PLACE_MEAN_M, PLACE_SPREAD_M = (0.0, -0.015, 0.0), (0.025, 0.02, 0.015)
+"""About how the thumb's tip is spread around the common pinch's middle in random pinches of the hands with one motor a finger."""
+PLACE_COST = 0.3
 DRAWN_AT_ONCE = 8192
 DRAWS_AT_MOST = 2000
 
@@ -25,15 +30,18 @@ class Shares:
     Attributes:
         near: uniform postures of which only those with a pinch are kept.
         tight: postures that were moved until one finger, drawn by lot, is 0 to 60 mm from the thumb.
+        placed: the same, and the thumb's tip is about where all hands pinch. A hand with joints to spare would rarely pinch there by chance.
         edge: postures of which about half the joints are on a limit, so that open and closed hands decode exactly.
     """
 
-    near: float = 0.35
-    tight: float = 0.2
+    near: float = 0.3
+    tight: float = 0.15
+    placed: float = 0.2
     edge: float = 0.1
 
     def __post_init__(self) -> None:
-        if min(self.near, self.tight, self.edge) < 0.0 or self.near + self.tight + self.edge > 1.0:
+        shares = (self.near, self.tight, self.placed, self.edge)
+        if min(shares) < 0.0 or sum(shares) > 1.0:
             raise DexError(f"shares {self} of a batch: none may be negative, together at most 1", code="bad_argument")
 
 
@@ -72,22 +80,36 @@ def near_pinches(nets: LatentNets, count: int, generator: torch.Generator) -> Te
     raise DexError(text, code="unreachable")
 
 
-def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, steps: int = 60) -> Tensor:
-    """(H, count, n) uniform postures moved by gradient descent until the gap between the thumb and one finger is what was drawn for it."""
+def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, *, placed: bool = False) -> Tensor:
+    """(H, count, n) uniform postures moved by gradient descent until the gap between the thumb and one finger is what was drawn for it.
+
+    Args:
+        placed: the thumb's tip also goes where it was drawn to be, around the hand's place of the common pinch; of three postures the one that
+            comes nearest is kept, because from many the way there is barred.
+    """
+    drawn, steps = (TRIES * count, PLACED_STEPS) if placed else (count, STEPS)
     device = nets.own.device
-    free = torch.atanh(0.99 * uniform(nets, count, generator)).requires_grad_(True)
+    free = torch.atanh(0.99 * uniform(nets, drawn, generator)).requires_grad_(True)
     weights = nets.present.cpu()
-    chosen = torch.stack([torch.multinomial(row, count, replacement=True, generator=generator) for row in weights]).to(device)
-    wanted = (TIGHT_M * torch.rand((len(nets.hands), count), generator=generator)).to(device)
+    chosen = torch.stack([torch.multinomial(row, drawn, replacement=True, generator=generator) for row in weights]).to(device)
+    wanted = (TIGHT_M * torch.rand((len(nets.hands), drawn), generator=generator)).to(device)
+    spread = torch.randn((len(nets.hands), drawn, 3), generator=generator) * torch.tensor(PLACE_SPREAD_M) + torch.tensor(PLACE_MEAN_M)
+    place = nets.place * PINCH_SCALE_M + spread.to(device)
     optimiser = torch.optim.Adam([free], lr=0.05)
     index = chosen[:, :, None, None].expand(-1, -1, 1, 3)
     for _ in range(steps):
-        pinches = nets.chains.pinches(nets.joints(torch.tanh(free) * nets.own))
-        gap = torch.gather(pinches, 2, index)[:, :, 0].norm(dim=-1)
-        loss = (100.0 * (gap - wanted)).square().sum()
-        (free.grad,) = torch.autograd.grad(loss, [free])
+        tips = nets.chains(nets.joints(torch.tanh(free) * nets.own))
+        gap = torch.gather(pinches_of(tips), 2, index)[:, :, 0].norm(dim=-1)
+        cost = (100.0 * (gap - wanted)).square()
+        if placed:
+            cost = cost + PLACE_COST * (100.0 * (tips[:, 0] - place)).square().sum(dim=-1)
+        (free.grad,) = torch.autograd.grad(cost.sum(), [free])
         optimiser.step()
-    return torch.tanh(free.detach()) * nets.own
+    u = torch.tanh(free.detach()) * nets.own
+    if not placed:
+        return u
+    best = cost.detach().unflatten(1, (TRIES, count)).argmin(dim=1)  # (H, count)
+    return torch.gather(u.unflatten(1, (TRIES, count)), 1, best[:, None, :, None].expand(-1, 1, -1, u.shape[-1]))[:, 0]
 
 
 class Sampler:
@@ -105,11 +127,13 @@ class Sampler:
         self._nets, self._shares = nets, shares
         self._near = near_pinches(nets, pool, generator)
         self._tight = tight_pinches(nets, max(1, pool // 2), generator)
+        self._placed = tight_pinches(nets, max(1, pool // 4), generator, placed=True)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(H, count, n) in [-1, 1]."""
-        near, tight, edge = (int(count * share) for share in (self._shares.near, self._shares.tight, self._shares.edge))
-        parts = [uniform(self._nets, count - near - tight - edge, generator)]
-        for pool, size in ((self._near, near), (self._tight, tight)):
+        own = self._shares
+        near, tight, placed, edge = (int(count * share) for share in (own.near, own.tight, own.placed, own.edge))
+        parts = [uniform(self._nets, count - near - tight - placed - edge, generator)]
+        for pool, size in ((self._near, near), (self._tight, tight), (self._placed, placed)):
             parts.append(pool[:, torch.randint(pool.shape[1], (size,), generator=generator).to(pool.device)])
         return torch.cat([*parts, at_limits(self._nets, edge, generator)], dim=1)

@@ -45,7 +45,7 @@ def score(nets: LatentNets, count: int = COUNT, seed: int = SEED) -> dict[str, A
     """Every score of ``DEFINITIONS``: ``hands`` by name, and tables of ordered pairs."""
     generator = torch.Generator().manual_seed(seed)
     batch = losses.batch_of(nets, uniform(nets, count, generator))
-    z = nets.encode(batch.u, batch.pinches)
+    z = nets.encode(batch.u, batch.tips)
     decoded = losses.decode_all(nets, z)
     own = losses.own_of(decoded)
     noise = torch.randn(z.shape, generator=generator).to(z.device)
@@ -86,7 +86,7 @@ def _residual_q99(nets: LatentNets, row: int, z: Tensor) -> float:
     """Of latents of every hand's postures (N, 32): what the guard of a decoder sees when a policy of any hands speaks to it."""
     alone = nets.cut(row).to(z.device)
     u = alone.decode(z[None]).clamp(-1.0, 1.0)
-    back = alone.encode(u, alone.chains.pinches(alone.joints(u)))[0]
+    back = alone.encode(u, alone.chains(alone.joints(u)))[0]
     return float(torch.quantile((back - z).norm(dim=-1), 0.99))
 
 

@@ -179,7 +179,7 @@ class Trainer:
         """Every weighted term of the loss by name."""
         nets, weights, frozen = self.nets, self.training.weights, self.frozen
         batch = losses.batch_of(nets, self._sampler.draw(self.training.batch, self._generator))
-        z = self._noisy(nets.encode(batch.u, batch.pinches), done)
+        z = self._noisy(nets.encode(batch.u, batch.tips), done)
         beside = self._beside()
         sources, wanted = (z, batch.pinches) if beside is None else (torch.cat([z, beside[1]]), torch.cat([batch.pinches, beside[0].pinches]))
         decoded = losses.decode_all(nets, sources)
@@ -189,11 +189,14 @@ class Trainer:
             mask = torch.cat([mask, losses.pair_mask(nets, frozen, same=False)], dim=1)
         distance, direction = losses.retargeting(decoded, wanted, mask, weights)
         parts = {"joint": joint, "tip": tip, "distance": distance, "direction": direction, "kl": losses.scale_of_latents(z, weights)}
+        parts["place"] = losses.places(nets, decoded, sources, weights)
         parts["outside"] = weights.outside * losses.outside(nets, decoded)
         parts["cycle"] = losses.cycle(nets, decoded, sources, CYCLE_SHARE, weights)
         if beside is not None and frozen is not None:
-            other = losses.retargeting(losses.decode_all(frozen, z), batch.pinches, losses.pair_mask(frozen, nets, same=False), weights)
+            spoken = losses.decode_all(frozen, z)
+            other = losses.retargeting(spoken, batch.pinches, losses.pair_mask(frozen, nets, same=False), weights)
             parts["distance"], parts["direction"] = parts["distance"] + other[0], parts["direction"] + other[1]
+            parts["place"] = parts["place"] + losses.places(frozen, spoken, z, weights)
             if self.twins is not None:
                 parts["twin"] = weights.twin * self._twin(decoded, beside)
         return parts
@@ -204,7 +207,7 @@ class Trainer:
             return None
         batch = losses.batch_of(self.frozen, self._frozen_sampler.draw(self.training.batch, self._generator))
         with torch.no_grad():
-            return batch, self.frozen.encode(batch.u, batch.pinches)
+            return batch, self.frozen.encode(batch.u, batch.tips)
 
     def _twin(self, decoded: losses.Decoded, beside: tuple[Batch, Tensor]) -> Tensor:
         """How far a new hand is from mirroring its twin: in decoded joints, and in the learned numbers of the latent."""
@@ -214,7 +217,7 @@ class Trainer:
         rows = torch.arange(len(nets.hands), device=mirrored.device)
         reached = decoded.u[rows, len(nets.hands) + self.twins.index]
         joints = (losses.soft((reached - mirrored) / self.training.weights.joint_scale) * nets.own).sum() / (nets.own.sum() * mirrored.shape[1])
-        own = nets.encode(mirrored, nets.chains.pinches(nets.joints(mirrored)))
+        own = nets.encode(mirrored, nets.chains(nets.joints(mirrored)))
         return joints + (own - z[self.twins.index])[..., SHARED_DIM:].square().mean() * 10.0
 
     def _noisy(self, z: Tensor, done: float) -> Tensor:
