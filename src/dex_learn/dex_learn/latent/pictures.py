@@ -16,6 +16,7 @@ from dex_core.config import load_robot
 from dex_core.decode.latent import LatentDecoder
 from dex_core.retarget import TargetHand, closest_pinch
 from dex_core.types import Array
+from dex_learn.latent.net import PRIVATE_DIM, SHARED_DIM
 from dex_learn.latent.studio import PAPER, Studio
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def flat(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
 
 
 def draw_space(bundle: Bundle, path: Path, *, side: str = "right", seed: int = 0) -> None:
-    """Principal components of the latents of uniform postures, coloured by hand: all 32 numbers, and the 20 learned ones."""
+    """Principal components of the latents of uniform postures, coloured by hand: all 32 numbers, and the learned ones."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -104,7 +105,7 @@ def draw_space(bundle: Bundle, path: Path, *, side: str = "right", seed: int = 0
             decoder = LatentDecoder(bundle, name)
             clouds[e.robot] = decoder.encode(rng.uniform(decoder.lower_rad, decoder.upper_rad, (SAMPLES, len(decoder.joints))))
     figure, axes = plt.subplots(1, 2, figsize=(12.0, 5.6), layout="constrained")
-    for axis, first, title in ((axes[0], 0, "whole latent"), (axes[1], 12, "its 20 learned numbers")):
+    for axis, first, title in ((axes[0], 0, "whole latent"), (axes[1], SHARED_DIM, f"its {PRIVATE_DIM} learned numbers")):
         _scatter(axis, {k: z[:, first:] for k, z in clouds.items()}, title)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, markerscale=3.0)
@@ -125,7 +126,7 @@ def _scatter(axis: Axes, clouds: dict[str, NDArray[np.float64]], title: str) -> 
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def draw_curves(work: Path, names: Sequence[str] = ("joint", "tip", "distance", "direction", "cycle")) -> None:
+def draw_curves(work: Path, names: Sequence[str] = ("joint", "tip", "distance", "direction", "place", "cycle")) -> None:
     """``curves.png`` beside ``curves.json``: the terms of the loss over the steps."""
     import matplotlib
 
