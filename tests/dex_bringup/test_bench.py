@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 
@@ -59,3 +60,33 @@ def test_check_exits_one_and_names_the_goal(monkeypatch: pytest.MonkeyPatch, cap
     assert main(["bench", "latency", "--check"]) == 1
     assert "goal missed: overhead_p50_ms at most 40 ms: 50.0" in capsys.readouterr().err
     assert main(["bench", "latency"]) == 0
+
+
+def test_closed_loop_sets_up_the_scene_of_its_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dex_bringup.bench.closed_loop as closed_loop
+    from dex_bringup.client import TaskResult
+
+    asked: list[tuple] = []
+
+    class Cell:
+        def __init__(self, *words: object) -> None:
+            asked.append(words[:2])
+
+        def __enter__(self) -> Cell:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def attempt(self, seed: int, instruction: str, task: str) -> TaskResult:
+            asked.append((seed, instruction, task))
+            return TaskResult("SUCCEEDED" if seed == 5 else "DEADLINE", "", "", 1.0, 2, 3.0, 4.0)
+
+        def figures(self) -> dict:
+            return {"overhead_p50_ms": 30.0}
+
+    monkeypatch.setattr(closed_loop, "LiveCell", Cell)
+    options = argparse.Namespace(cell="xarm_bimanual", task="reorganize-lemons", seeds=2, first_seed=5, bundle="mine", hand="leap")
+    report = closed_loop.run(options, lambda _text: None)
+    words = "Put the lemon and the lime into the bowl"
+    assert asked == [("xarm_bimanual", {"bundle": "mine", "hand": "leap"}), (5, words, "reorganize_lemons"), (6, words, "reorganize_lemons")]
+    assert report.figures["successes"] == 1 and list(report.figures["failures"]) == ["6"] and report.missed

@@ -149,8 +149,11 @@ def test_every_argument_has_a_description_and_an_allowed_default() -> None:
 
 def test_a_policy_asked_for_by_name_brings_the_latent_space_it_was_trained_in(tmp_path: Path) -> None:
     own = resolve(run_folder=tmp_path / "own").cell.policy
-    asked = resolve(arguments={"bundle": "xl_vla_tabletop"}, run_folder=tmp_path / "asked").cell.policy
-    assert (own.bundle, own.latent_bundle) == ("push_cans", "xl_vla_latent")
-    assert (asked.bundle, asked.latent_bundle) == ("xl_vla_tabletop", "hand_latents")
-    again = resolve(arguments={"bundle": "push_cans"}, run_folder=tmp_path / "again").cell.policy
-    assert again == own
+    assert (own.bundle, own.latent_bundle) == ("xl_vla_tabletop", "hand_latents")
+    manifest = yaml.safe_load((find_share("models", own.bundle) / "manifest.yaml").read_text())
+    manifest["requires"][0]["bundle"] = "my_latents"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.yaml").write_text(yaml.safe_dump(manifest))
+    asked = resolve(arguments={"bundle": str(tmp_path / "mine")}, run_folder=tmp_path / "asked").cell.policy
+    assert (asked.bundle, asked.latent_bundle) == (str(tmp_path / "mine"), "my_latents")
+    assert resolve(arguments={"bundle": own.bundle}, run_folder=tmp_path / "again").cell.policy == own

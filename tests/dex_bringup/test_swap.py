@@ -16,16 +16,11 @@ from dex_bringup.resolve import Resolution, resolve
 from dex_bringup.supervisor import Supervisor
 from dex_bringup.swap import resolution_with
 from dex_bringup.testing import private_cell
+from dex_core.bundle.testing import write_latent_fixture
 from dex_core.config import find_share, load_cell
 from dex_core.errors import ConfigError, DexError
 
 REAL = "left_arm=10.0.0.1,right_arm=10.0.0.2,left_hand=10.0.0.3:6000,right_hand=10.0.0.4:6000"
-
-
-@pytest.fixture(autouse=True)
-def latents_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cell's latent space knows every hand, whatever bundle it ships with."""
-    monkeypatch.setattr(swap, "_check_latents", lambda _cell, _side, _hand: None)
 
 
 @pytest.fixture
@@ -61,11 +56,9 @@ def test_a_side_without_a_hand_is_named(tmp_path: Path) -> None:
         resolution_with(resolve(tmp_path / "one.yaml", {}, tmp_path / "run"), "left", "leap")
 
 
-def test_a_latent_space_that_does_not_know_the_hand_is_refused_first(running: Resolution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.undo()
+def test_a_latent_space_that_does_not_know_the_hand_is_refused_first(running: Resolution, tmp_path: Path) -> None:
     space = tmp_path / "space"
-    space.mkdir()
-    (space / "manifest.yaml").write_bytes((find_share("models", "xl_vla_latent") / "manifest.yaml").read_bytes())
+    write_latent_fixture(space, load_cell("xarm_bimanual"))
     cell = dataclasses.replace(running.cell, policy=dataclasses.replace(running.cell.policy, latent_bundle=str(space)))
     cell.save(running.cell_file)
     with pytest.raises(ConfigError, match="has no decoder for left_leap; it has: .*left_inspire"):

@@ -37,7 +37,7 @@ HAND, ARM = "left_hand", "left_arm"
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> CellConfig:
     base = load_cell("xarm_bimanual")
-    folder = tmp_path_factory.mktemp("models") / "xl_vla_latent"
+    folder = tmp_path_factory.mktemp("models") / "hand_latents"
     write_latent_fixture(Path(folder), base)
     return replace(base, policy=replace(base.policy, latent_bundle=str(folder), provider="cpu"))
 

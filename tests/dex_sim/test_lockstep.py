@@ -7,7 +7,8 @@ import pytest
 
 from dex_core.config import load_cell
 from dex_core.errors import NonFiniteError, ShapeError
-from dex_sim.lockstep import INTERFACES, LockstepCell, Observation, expert_policy, run_episode
+from dex_sim.expert_tool import tool_expert_policy
+from dex_sim.lockstep import INTERFACES, LockstepCell, Observation, ToolChunk, run_episode
 
 CELL = load_cell("xarm_bimanual")
 HOME = np.concatenate([np.array(CELL.interface(name).home) for name in INTERFACES])
@@ -21,7 +22,7 @@ def lockstep() -> LockstepCell:
 def test_an_episode_repeats_to_the_last_bit(lockstep: LockstepCell) -> None:
     results = []
     for _ in range(2):
-        result = run_episode(expert_policy(CELL), 42, lockstep=lockstep, time_limit_s=2.0)
+        result = run_episode(tool_expert_policy(CELL), 42, lockstep=lockstep, time_limit_s=2.0)
         results.append((result, lockstep.world.snapshot().qpos))
     assert results[0][0] == results[1][0]
     assert np.array_equal(results[0][1], results[1][1])
@@ -65,20 +66,21 @@ def test_a_new_chunk_is_blended_in(lockstep: LockstepCell) -> None:
 def test_without_a_chunk_it_holds(lockstep: LockstepCell) -> None:
     lockstep.reset(0)
     lockstep.advance(0.5)
-    assert np.allclose(lockstep.observe(image=False).arm_joints_rad, HOME[:14], atol=2e-3)
+    joints = lockstep.observe(image=False).joints
+    assert np.allclose(np.concatenate([joints["left_arm"], joints["right_arm"]]), HOME[:14], atol=2e-3)
 
 
 def test_recorders_and_perturbations_see_every_chunk(lockstep: LockstepCell) -> None:
     seen: list[Observation] = []
 
-    def still(observation: Observation, chunk: np.ndarray) -> np.ndarray:
+    def still(observation: Observation, chunk: ToolChunk) -> np.ndarray:
         seen.append(observation)
         return np.tile(HOME, (64, 1))
 
-    result = run_episode(expert_policy(CELL), 1, lockstep=lockstep, time_limit_s=1.6, on_chunk=still)
+    result = run_episode(tool_expert_policy(CELL), 1, lockstep=lockstep, time_limit_s=1.6, on_chunk=still)
     assert not result.success and len(seen) == result.chunks == 2
     assert np.allclose([o.time_s for o in seen], [0.0, 0.8])
-    assert seen[0].hand_joints_rad.shape == (12,) and set(seen[0].cans_m) == {"left_can", "right_can"}
+    assert set(seen[0].joints) == set(INTERFACES) and set(seen[0].objects_m) == {"left_can", "right_can"}
 
 
 def test_refuses_bad_chunks_and_missing_eyes(lockstep: LockstepCell) -> None:

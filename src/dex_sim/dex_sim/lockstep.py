@@ -18,7 +18,7 @@ from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize
 from dex_core.types import frozen_array
-from dex_sim.expert import DT_S, PUSH, STEPS, Expert, Measured
+from dex_sim.expert_path import DT_S, STEPS
 from dex_sim.judge import Judgement
 from dex_sim.render import CellRenderer
 from dex_sim.toolpose import GraspArm
@@ -51,21 +51,6 @@ class Observation:
     time_s: float
     objects_m: dict[str, Array]
     tool_poses: Array
-
-    @property
-    def cans_m(self) -> dict[str, Array]:
-        """Object -> (x, y) in m; a policy must not look."""
-        return {name: place[:2] for name, place in self.objects_m.items()}
-
-    @property
-    def arm_joints_rad(self) -> Array:
-        """(14,) left arm, right arm."""
-        return np.concatenate([self.joints["left_arm"], self.joints["right_arm"]])
-
-    @property
-    def hand_joints_rad(self) -> Array:
-        """(n,) left hand, right hand, each in its hardware's order."""
-        return np.concatenate([self.joints["left_hand"], self.joints["right_hand"]])
 
 
 @dataclass(frozen=True)
@@ -219,12 +204,6 @@ class LockstepCell:
 PolicyFn = Callable[[Observation], ArrayLike | ToolChunk]
 
 
-def expert_policy(cell: CellConfig, task: str = PUSH) -> PolicyFn:
-    """The expert as a policy: looks at the truth in the observation."""
-    expert = Expert(cell)
-    return lambda observation: expert.chunk(Measured(observation.joints, observation.cans_m), task)
-
-
 def run_episode(
     policy: PolicyFn,
     seed: int,
@@ -288,5 +267,5 @@ def crossed_pairs(world: World) -> list[tuple[str, str]]:
 
 
 __all__ = [
-    "DT_S", "INTERFACES", "SIDES", "STEPS", "EpisodeResult", "LockstepCell", "Observation", "PolicyFn", "ToolChunk", "expert_policy", "run_episode",
+    "DT_S", "INTERFACES", "SIDES", "STEPS", "EpisodeResult", "LockstepCell", "Observation", "PolicyFn", "ToolChunk", "run_episode",
 ]

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Closed-form kinematics of an xArm7 that keeps its hand upright over the table (joint3 = joint5 = 0).
 
-A tool pose is (x, y, z, yaw): the point of the table where a can sits when the hand cups it, the height of the
-flange, and the direction in which the palm looks, all in ``world``, m and rad.
+A tool pose is (x, y, z, yaw): where the grasp frame of the hand is, and the direction in which the palm looks, all in ``world``, m and rad.
 """
 from __future__ import annotations
 
@@ -14,8 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from dex_core.config import CellConfig
 from dex_core.decode.mounted import ArmInWorld, MountedHand
 from dex_core.decode.rot6d import pose_columns, tool_poses_from_columns
-from dex_core.kinematics import ArmKinematics
-from dex_description import interface_urdf
 
 Array = NDArray[np.float64]
 
@@ -23,8 +20,6 @@ SHOULDER_Z_M = 0.267
 UPPER_M = (0.0525, 0.293)  # shoulder to elbow at joint2 = 0: forward, up
 FORE_M = (0.0775, -0.3425)  # elbow to wrist at joint4 = 0
 WRIST_M = (0.076, 0.097)  # wrist to flange: forward, down
-CUP_FORWARD_M = 0.046  # hand root to the centre of a cupped can, along the palm's normal
-CUP_SIDEWAYS_M = 0.005  # the same, away from the thumb
 _UPPER = math.hypot(*UPPER_M)
 _FORE = math.hypot(*FORE_M)
 _FOLDED = math.atan2(UPPER_M[0], UPPER_M[1]) + math.atan2(FORE_M[0], -FORE_M[1])
@@ -45,48 +40,6 @@ def _upright(flange: Array, height: Array, yaw: Array, mount_yaw: float) -> Arra
     turn = (turn + np.pi) % (2.0 * np.pi) - np.pi
     zero = np.zeros_like(height)
     return np.stack([azimuth, shoulder, zero, elbow, zero, elbow - shoulder, turn], axis=1)
-
-
-class ToolArm:
-    """One arm of a cell with its hand, tool pose to joints and back.
-
-    Args:
-        cell: the cell; the arm must stand upright on the world and the hand on the arm's flange.
-        side: ``left`` or ``right``.
-    """
-
-    def __init__(self, cell: CellConfig, side: str) -> None:
-        arm, hand = cell.interface(f"{side}_arm"), cell.interface(f"{side}_hand")
-        if any(abs(angle) > 1e-9 for angle in (*arm.mount.rpy_rad, *hand.mount.rpy_rad[:2])):
-            raise ValueError(f"{side}: the tool pose needs an arm without tilt and a hand turned about the flange's axis only")
-        self.side = side
-        self._base_m = np.array(arm.mount.xyz_m)
-        self._mount_yaw = hand.mount.rpy_rad[2]
-        self._sideways_m = CUP_SIDEWAYS_M if side == "left" else -CUP_SIDEWAYS_M
-        self._kinematics = ArmKinematics(arm.robot, interface_urdf(arm))
-        self.lower_rad = np.array([limit.lower_rad for limit in arm.limits])
-        self.upper_rad = np.array([limit.upper_rad for limit in arm.limits])
-        self.home = self.pose(np.array(arm.home))
-
-    def joints(self, pose: ArrayLike) -> Array:
-        """(n, 7) joints in rad for (n, 4) tool poses; a pose out of reach gives the nearest stretch of the elbow."""
-        x, y, z, yaw = np.asarray(pose, dtype=float).T
-        normal = np.stack([np.cos(yaw), np.sin(yaw)])
-        side = np.stack([normal[1], -normal[0]])
-        flange = np.stack([x, y]) - CUP_FORWARD_M * normal - self._sideways_m * side - self._base_m[:2, None]
-        q = _upright(flange, z - self._base_m[2], yaw, self._mount_yaw)
-        return np.clip(q, self.lower_rad, self.upper_rad)
-
-    def pose(self, q: ArrayLike) -> Array:
-        """(4,) tool pose of measured joints (7,) in rad; small tilts of the hand are ignored."""
-        flange = self._kinematics.flange_pose(q)
-        cosine, sine = math.cos(self._mount_yaw), math.sin(self._mount_yaw)
-        axis = cosine * flange[:2, 0] + sine * flange[:2, 1]
-        yaw = math.atan2(axis[1], axis[0])
-        normal = np.array([math.cos(yaw), math.sin(yaw)])
-        side = np.array([normal[1], -normal[0]])
-        point = flange[:2, 3] + self._base_m[:2] + CUP_FORWARD_M * normal + self._sideways_m * side
-        return np.array([point[0], point[1], flange[2, 3] + self._base_m[2], yaw])
 
 
 class GraspArm:

@@ -25,7 +25,7 @@ from onnx import helper, numpy_helper
 from dex_core.bundle import LoadOptions, load_bundle, verify_bundle
 from dex_core.config import CellConfig, load_cell
 
-LATENT, POLICY = "xl_vla_latent", "push_cans"
+LATENT, POLICY = "hand_latents", "xl_vla_tabletop"
 DECODER = "graphs/left_inspire_decoder.onnx"
 
 

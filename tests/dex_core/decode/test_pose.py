@@ -3,10 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.decode.mounted import homogeneous
 from dex_core.decode.pose import STEP_SHARE, STIFFNESS, TOLERANCE_M, TOLERANCE_RAD, elbow_stiffness
 from dex_core.errors import ConfigError, DexError, NonFiniteError, ShapeError
-from dex_sim.toolpose import ToolArm
+from dex_sim.toolpose import GraspArm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,19 +17,12 @@ SIDES = ("left", "right")
 REACH = ([-0.15, -0.25, -0.10, -1.0], [0.20, 0.25, 0.10, 1.0])
 
 
-def cupping_hand(side: str) -> MountedHand:
-    """The Inspire hand with its grasp frame where the closed form of ToolArm has its tool: an odd place off the flange's axis."""
-    grasp, hand = np.eye(4), CELL.interface(f"{side}_hand")
-    grasp[:3, 3] = (0.046, 0.005 if side == "left" else -0.005, 0.0)
-    return MountedHand(side, "inspire", hand.mounted_on, homogeneous(hand.mount) @ grasp)
-
-
 def make(side: str, hand: MountedHand | None = None) -> PoseDecoder:
-    return PoseDecoder(ArmInWorld(CELL, side), hand or cupping_hand(side), CELL.interface(f"{side}_arm").home)
+    return PoseDecoder(ArmInWorld(CELL, side), hand or MountedHand.of_cell(CELL, side), CELL.interface(f"{side}_arm").home)
 
 
 DECODERS = {side: make(side) for side in SIDES}
-TOOLS = {side: ToolArm(CELL, side) for side in SIDES}
+TOOLS = {side: GraspArm(CELL, side) for side in SIDES}
 
 
 def track(side: str, goal: np.ndarray, steps: int = 64) -> np.ndarray:
@@ -157,8 +149,8 @@ def test_bad_input_is_refused() -> None:
 
 
 def test_mounted_hands_are_compared_by_what_they_are_and_hang_on_their_own_arm() -> None:
-    left = cupping_hand("left")
-    assert left == cupping_hand("left") and hash(left) == hash(cupping_hand("left")) and left != cupping_hand("right")
+    left, again, right = (MountedHand.of_cell(CELL, side) for side in ("left", "left", "right"))
+    assert left == again and hash(left) == hash(again) and left != right
     assert left.embodiment == "left_inspire"
     with pytest.raises(ValueError, match="read-only"):
         left.grasp_in_flange[0, 0] = 2.0

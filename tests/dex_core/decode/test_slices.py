@@ -25,7 +25,7 @@ HOME = np.array(HAND.home)
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("space") / "xl_vla_latent"
+    folder = tmp_path_factory.mktemp("space") / "hand_latents"
     write_latent_fixture(Path(folder), CELL)
     return load_bundle(folder)
 

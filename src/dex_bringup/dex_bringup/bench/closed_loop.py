@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from dex_core.config import load_task
 
+from dex_bringup.arguments import OWN
 from dex_bringup.bench.live import LiveCell
 from dex_bringup.bench.report import Goal, Report, percentile
 
@@ -23,15 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=20, help="how many scenes (default %(default)s)")
     parser.add_argument("--first-seed", type=int, default=FIRST_UNSEEN_SEED, help="first scene; training never uses seeds from %(default)s on")
     parser.add_argument("--bundle", default="", help="model bundle (default: the cell's)")
+    parser.add_argument("--hand", default=OWN, help="hand on every arm (default: the cell's)")
 
 
 def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     """Brings the cell up once and attempts every seed."""
     task = load_task(options.task.replace("-", "_"))
     results = []
-    with LiveCell(options.cell, {"bundle": options.bundle}, say) as live:
+    with LiveCell(options.cell, {"bundle": options.bundle, "hand": options.hand}, say) as live:
         for number, seed in enumerate(range(options.first_seed, options.first_seed + options.seeds), start=1):
-            result = live.attempt(seed, task.instruction)
+            result = live.attempt(seed, task.instruction, task=task.name)
             results.append((seed, result))
             done = sum(r.succeeded for _, r in results)
             say(f"seed {seed}: {result.outcome} {result.reason} {result.duration_s:.1f} s; {done} of {number}")

@@ -55,11 +55,13 @@ class LiveCell:
             self.client.close()
         self.supervisor.stop()
 
-    def attempt(self, seed: int, instruction: str, deadline_s: float = 0.0, on_feedback: Callable[[Any], None] | None = None) -> TaskResult:
-        """A new scene, then one goal."""
+    def attempt(
+        self, seed: int, instruction: str, deadline_s: float = 0.0, on_feedback: Callable[[Any], None] | None = None, task: str = "",
+    ) -> TaskResult:
+        """A new scene with the objects of ``task`` (the cell's own when empty), then one goal."""
         self.client.quiet_gate()
         self.supervisor.wait_active(ACTIVE_AGAIN_S)
-        self.client.new_scene(seed)
+        self.client.new_scene(seed, task=task)
         return self.client.run_task(instruction, deadline_s, on_feedback, self.supervisor.tick)
 
     def figures(self) -> dict[str, Any]:

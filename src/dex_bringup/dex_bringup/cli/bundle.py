@@ -9,8 +9,8 @@ from collections.abc import Sequence
 EXAMPLES = """examples:
   dex bundle verify                          every bundle in models/, every check, in order, on this cell
   dex bundle verify ./mine --cell none       a bundle alone
-  dex bundle verify push_cans --json
-  dex bundle info push_cans                  what its manifest says
+  dex bundle verify xl_vla_tabletop --json
+  dex bundle info xl_vla_tabletop            what its manifest says
   dex bundle import dexlatent checkpoint_epoch_1000.pt --out models/dexlatent"""
 
 

@@ -36,7 +36,7 @@ def write_bundle(
     """Writes (or replaces) the bundle ``folder`` and returns its hash.
 
     Args:
-        folder: e.g. ``models/push_cans``; its last part should be the manifest's name.
+        folder: e.g. ``models/xl_vla_tabletop``; its last part should be the manifest's name.
         manifest: the manifest as plain data WITHOUT ``schema``, ``files`` and, per graph, without ``file`` and ``golden.file``
             (``golden`` may hold ``atol`` and ``rtol``): those are filled in here.
         graphs: graph name -> ONNX bytes or the path of an ONNX file.

@@ -149,8 +149,8 @@ class ControlConfig:
 class PolicyConfig:
     """The policy server."""
 
-    bundle: str = "push_cans"
-    latent_bundle: str = "xl_vla_latent"
+    bundle: str = "xl_vla_tabletop"
+    latent_bundle: str = "hand_latents"
     replan_period_s: float = bounded(0.05, 30.0, default=0.8)
     image_max_age_s: float = bounded(0.01, 10.0, default=0.25)
     state_max_age_s: float = bounded(0.005, 10.0, default=0.10)
