@@ -98,8 +98,8 @@ class Slice:
         space: action space.
         names: joint names WITHOUT the side's prefix (joint_position), in column order; POSE_COLUMNS or nothing (wrist_pose).
         frame: what Cartesian numbers are in; ``world`` (wrist_pose).
-        anchor: graph of the required latent space that decodes them, e.g. ``left_inspire/decoder`` (latent); of a policy that knows no hand, of
-            any hand it was trained on: another one of the same space may be mounted.
+        anchor: graph of the required latent space that decodes them, of any hand the policy was trained on, e.g. ``left_inspire/decoder``
+            (latent); another hand of the same space may be mounted.
         fingers: semantic fingers, three columns each (fingertip_position).
     """
 

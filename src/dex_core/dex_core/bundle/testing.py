@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dex_core import text
-from dex_core.bundle.manifest import Embodiment, Graph
+from dex_core.bundle.manifest import Embodiment, Graph, parse_manifest
 from dex_core.bundle.session import GraphSession
 from dex_core.bundle.stats import Statistic
 from dex_core.bundle.write import write_bundle
@@ -33,13 +33,8 @@ def onnx_model(nodes: list, inputs: list[dict], outputs: list[dict], constants: 
     def info(t: dict) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(t["name"], _TYPES[t["dtype"]], list(t["shape"]))
 
-    graph = helper.make_graph(
-        nodes,
-        "fixture",
-        [info(t) for t in inputs],
-        [info(t) for t in outputs],
-        [numpy_helper.from_array(v, k) for k, v in constants.items()],
-    )
+    initial = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "fixture", [info(t) for t in inputs], [info(t) for t in outputs], initial)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version = IR_VERSION
     return model.SerializeToString()
@@ -293,8 +288,6 @@ def write_fixture_pair(root: Path, cell: CellConfig, *, others: Sequence[CellCon
 
     The policy pins the graphs of the cell's hands; those of ``others`` are in the space besides.
     """
-    from dex_core.bundle.manifest import parse_manifest
-
     latent, chosen = root / Path(cell.policy.latent_bundle).name, root / Path(cell.policy.bundle).name
     write_latent_fixture(latent, cell, others=others)
     manifest = parse_manifest(latent / "manifest.yaml")

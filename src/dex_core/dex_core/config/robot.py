@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 from dex_core.config.strict import bounded, choice
@@ -222,6 +221,3 @@ class RobotConfig:
     def prefixed(self, side: str) -> tuple[str, ...]:
         """Actuated joint names with the side's prefix, hardware order."""
         return tuple(f"{side}_{j}" for j in self.actuated)
-
-
-TWO_PI = 2.0 * math.pi

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from dex_core.bundle import LoadOptions, load_bundle
 from dex_core.config import CellConfig
-from dex_core.decode import MountedHand, poses_from_columns, tool_pose_columns
+from dex_core.decode import poses_from_columns, tool_pose_columns
 from dex_core.images import to_policy_input
 from dex_core.policy import base
 from dex_core.policy.chunk_policy import ChunkPolicy
+from dex_core.policy.runtime import mounted_hands
 from dex_core.text import tokenize
 from dex_core.types import JointState
 from dex_learn.export import session_of
@@ -70,8 +71,7 @@ class BundlePolicy:
         assert bundle.space is not None  # a chunk policy with latents was loaded with its space
         self.hash = bundle.hash
         self._cell, self._policy, self._body = cell, ChunkPolicy(bundle), make_body(bundle.space)
-        decoders = {side: f"{side}_{cell.interface(f'{side}_hand').robot.name}/decoder" for side in SIDES}
-        self._mounted = {side: MountedHand.of_cell(cell, side, bundle.space.graph_sha256(name)) for side, name in decoders.items()}
+        self._mounted = mounted_hands(cell, bundle)
         self.inference_ms: list[float] = []
         self.flags: list[str] = []
 
