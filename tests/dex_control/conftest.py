@@ -176,3 +176,9 @@ def rig(cell: CellConfig) -> Rig:
 def make_rig(cell: CellConfig) -> Callable[[], Rig]:
     """For property tests, which need a fresh rig per example."""
     return lambda: Rig(cell)
+
+
+@pytest.fixture(scope="session")
+def rig_of() -> type[Rig]:
+    """For tests of another cell: ``rig_of(cell)``."""
+    return Rig

@@ -35,7 +35,8 @@ class Gate:
         self.limits = JointLimits.of_cell(cell)
         interfaces = [(name, interface.names) for name, interface in cell.interfaces.items()]
         self.states = StateBook(interfaces, self.limits, self.config.state_timeout_s)
-        self.intake = ChunkIntake(self.config, interfaces, self.limits)
+        hands = [name for name, interface in cell.interfaces.items() if interface.robot.kind == "hand"]
+        self.intake = ChunkIntake(self.config, interfaces, self.limits, hands)
         self.heartbeats = HeartbeatBook(watched_nodes(cell) if watched is None else watched, self.config.heartbeat_timeout_s, self.config.hang_timeout_s)
         self._pipeline = LimitPipeline(self.limits)
         self._machine = SafetyMachine()
@@ -95,8 +96,9 @@ class Gate:
         self._rejects_in_a_row, self._last_refusal = 0, ""
         self._tally.accepted += 1
         timing = {**whole.timing_ns, "accepted": wall_ns}
+        detail = self.intake.approaching
         self._outcomes.append(
-            ChunkOutcome(whole.goal_id, whole.sequence, True, timing_ns=timing, seam=accepted.seam, steps_skipped=accepted.steps_skipped)
+            ChunkOutcome(whole.goal_id, whole.sequence, True, "", detail, timing, seam=accepted.seam, steps_skipped=accepted.steps_skipped)
         )
 
     def refuse_chunk(self, goal_id: str, sequence: int, error: DexError, timing_ns: dict[str, int] | None = None) -> None:
@@ -254,7 +256,7 @@ class Gate:
         return CommandMode.STOP if self.status.mode in (Mode.STOPPED, Mode.FAULT) else CommandMode.IDLE
 
     def _tracked(self, now_ns: int) -> SafeCommand:
-        point = self.intake.track.at(now_ns)
+        point = self.intake.target(now_ns, self._motion, self.period_ns / NS)
         command = self._limit(point.position_rad, point.velocity_rad_s)
         self._hold = None
         self._tally.limited(command.changes)

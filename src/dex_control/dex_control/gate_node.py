@@ -190,7 +190,9 @@ class GateNode(DexNode):
             message.position_jump, message.velocity_step, message.acceleration_step = outcome.seam
         message.header.stamp = time_to_msg(self.now_ns())
         self._chunk_reports.publish(message)
-        if not outcome.accepted:
+        if outcome.accepted and outcome.detail:
+            self.get_logger().info(f"chunk {outcome.sequence}: {outcome.detail}", throttle_duration_sec=1.0)
+        elif not outcome.accepted:
             self.get_logger().warning(f"chunk {outcome.sequence} refused [{outcome.reason}]: {outcome.detail}", throttle_duration_sec=1.0)
 
     def _publish_report(self, tick: Tick) -> None:

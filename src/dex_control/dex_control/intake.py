@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from dex_core.chunks import Accepted, BlendLimits, ChunkJoiner, ChunkRefused, ChunkTrack, Spline, check_chunk, monotonic_start_ns
+from dex_core.chunks import Accepted, Approach, BlendLimits, ChunkJoiner, ChunkRefused, ChunkTrack, Point, Spline, check_chunk, monotonic_start_ns
 from dex_core.config import ControlConfig
-from dex_core.limits import JointLimits
+from dex_core.limits import JointLimits, Motion
 from dex_core.safety import Reason
 from dex_core.types import ActionChunk, Array
 
@@ -28,24 +28,33 @@ class ChunkIntake:
         config: the gate's numbers.
         interfaces: (interface, joint names) in the cell's order.
         limits: of all joints, same order.
+        hands: interfaces that may approach a goal's first chunk from afar.
 
     Attributes:
         track: what to follow; None before a goal's first chunk.
+        approach: how hands come to it.
         sequence: newest chunk that was accepted.
     """
 
-    def __init__(self, config: ControlConfig, interfaces: Sequence[tuple[str, tuple[str, ...]]], limits: JointLimits) -> None:
+    def __init__(
+        self, config: ControlConfig, interfaces: Sequence[tuple[str, tuple[str, ...]]], limits: JointLimits, hands: Sequence[str] = ()
+    ) -> None:
         self._config, self._interfaces, self._limits = config, tuple(interfaces), limits
         self._blend_limits = BlendLimits(limits.velocity_rad_s, limits.acceleration_rad_s2)
         self._joiner = ChunkJoiner([name for name, _ in interfaces], config.chunk_join_timeout_s)
         self._bundle_hash = ""
+        first = {name: limits.names.index(joints[0]) for name, joints in interfaces}
+        columns = {name: slice(first[name], first[name] + len(joints)) for name, joints in interfaces if name in hands}
+        self.approach = Approach(limits, columns, config.first_command_max_rad, config.hand_approach_rad_s)
         self.track: ChunkTrack | None = None
+        self._from_afar: tuple[str, ...] = ()
         self.sequence = 0
 
     def clear(self) -> None:
         """A new goal begins, or nothing is to be followed any more."""
         self._joiner.clear()
-        self.track, self._bundle_hash = None, ""
+        self.approach.clear()
+        self.track, self._from_afar, self._bundle_hash = None, (), ""
 
     def expire(self, now_ns: int) -> list[tuple[ActionChunk, ChunkRefused]]:
         """Chunks whose missing slices did not come in time, each with its reason."""
@@ -79,13 +88,22 @@ class ChunkIntake:
             raise ChunkRefused(f"chunk {chunk.sequence} was made by another bundle than the goal's first", code="bundle_changed")
         knots = check_chunk(chunk, self._interfaces, self._limits, self._config.chunk_tolerance_rad)
         plan = Spline(start_ns, chunk.dt_s, knots)
-        if self.track is None:
-            self._refuse_far_start(chunk, np.abs(plan.at(now_ns).position_rad - measured_rad))
-        track = self.track or ChunkTrack(now_ns, commanded_rad, self._config.blend_s, self._blend_limits)
+        track = self.track or self._begin(chunk, plan, now_ns, commanded_rad, measured_rad)
         self._refuse_leap(chunk, np.abs(track.gap_at(plan, now_ns)))
         accepted = track.accept(plan, now_ns)
         self.track, self._bundle_hash, self.sequence = track, chunk.bundle_hash, chunk.sequence
         return chunk, accepted
+
+    @property
+    def approaching(self) -> str:
+        """A sentence while hands are on their way to the goal's first chunk; empty otherwise."""
+        if not self.approach.pending.any():
+            return ""
+        return f"{' and '.join(self._from_afar)} began far from it and approach at up to {self._config.hand_approach_rad_s} rad/s"
+
+    def target(self, now_ns: int, motion: Motion, dt_s: float) -> Point:
+        """Where to be at ``now_ns``, ``dt_s`` after the last command ``motion``: on the track, or on the way to it."""
+        return self.approach.toward(self.track.at(now_ns), motion, dt_s)
 
     def starved(self, now_ns: int, goal_started_ns: int) -> str:
         """A sentence when there is nothing left to follow; empty otherwise."""
@@ -93,6 +111,13 @@ class ChunkIntake:
             timeout_s = self._config.first_chunk_timeout_s
             return f"no chunk within {timeout_s} s of the goal's start" if now_ns - goal_started_ns > timeout_s * 1e9 else ""
         return f"chunk {self.sequence} ran out and no newer one came" if now_ns > self.track.end_ns else ""
+
+    def _begin(self, chunk: ActionChunk, plan: Spline, now_ns: int, commanded_rad: Array, measured_rad: Array) -> ChunkTrack:
+        """The track of a goal: from rest, where a hand approaches from the chunk itself, so that nothing else waits for its fingers."""
+        first = plan.at(now_ns).position_rad
+        self._refuse_far_start(chunk, np.where(self.approach.joints, 0.0, np.abs(first - measured_rad)))
+        self._from_afar = self.approach.begin(first - measured_rad)
+        return ChunkTrack(now_ns, np.where(self.approach.pending, first, commanded_rad), self._config.blend_s, self._blend_limits)
 
     def _refuse_far_start(self, chunk: ActionChunk, gap_rad: Array) -> None:
         worst = int(np.argmax(gap_rad))

@@ -14,7 +14,7 @@ class ChunkOutcome:
 
     Attributes:
         accepted: scheduled, or refused for ``reason``.
-        reason, detail: code and sentence when refused.
+        reason, detail: code and sentence when refused; a sentence alone where something about an accepted one is worth telling.
         timing_ns: stage -> wall-clock time [ns].
         seam: to the plan followed before; None when refused.
         steps_skipped: actions already past on arrival.

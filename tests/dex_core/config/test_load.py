@@ -194,6 +194,10 @@ def _broken(change: str, value: object, tmp_path: Path) -> Path:
         ("interfaces/left_hand", {"side": "left", "robot": "leap", "mounted_on": "left_link7"}, "'left_link7', which is no flange"),
         ("control", {"rate_hz": -5.0}, "rate_hz is -5.0; allowed"),
         ("control", {"rate": 5.0}, "unknown key 'rate'"),
+        ("control", {"hand_approach_rad_s": 0.0}, "hand_approach_rad_s is 0.0; allowed 0.05 to 10"),
+        ("control", {"hand_approach_rad_s": -1.5}, "hand_approach_rad_s is -1.5; allowed 0.05 to 10"),
+        ("control", {"hand_approach_rad_s": float("nan")}, "hand_approach_rad_s"),
+        ("control", {"hand_approach_rad_s": "slowly"}, "hand_approach_rad_s"),
         ("extra", 1, "unknown key 'extra'"),
     ],
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Chunks over time: joined from their slices, checked whole, interpolated by time and blended into each other."""
 
+from dex_core.chunks.approach import Approach
 from dex_core.chunks.blend import Blend, BlendLimits, blend_duration
 from dex_core.chunks.check import ChunkRefused, check_chunk, monotonic_start_ns
 from dex_core.chunks.join import ChunkJoiner, Incomplete, Joined, decoder_of
@@ -9,6 +10,6 @@ from dex_core.chunks.spline import Point, Spline
 from dex_core.chunks.track import Accepted, ChunkTrack
 
 __all__ = [
-    "Accepted", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "ChunkTrack", "Incomplete", "Joined", "Point", "Seam",
-    "Spline", "blend_duration", "check_chunk", "decoder_of", "monotonic_start_ns", "seam_between",
+    "Accepted", "Approach", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "ChunkTrack", "Incomplete", "Joined", "Point", "Seam", "Spline",
+    "blend_duration", "check_chunk", "decoder_of", "monotonic_start_ns", "seam_between",
 ]

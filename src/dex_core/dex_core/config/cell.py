@@ -125,6 +125,8 @@ class ControlConfig:
     """The gate. Times in seconds, on the monotonic clock.
 
     Attributes:
+        first_command_max_rad: a goal's first command may lie this far from the measured joints; an arm that is further away is refused.
+        hand_approach_rad_s: a hand that is further away comes to its first chunk with no joint faster than this.
         first_chunk_timeout_s: longest wait for a goal's first chunk.
         chunk_tolerance_rad: a chunk may ask for a position this far outside its range and is clamped; further out it is refused.
         step_limit_timeout_s: how long a joint may stay at its step from measured, i.e. not follow, before the cell holds.
@@ -139,6 +141,7 @@ class ControlConfig:
     chunk_join_timeout_s: float = bounded(0.005, 5.0, default=0.15)
     blend_s: float = bounded(0.0, 5.0, default=0.25)
     first_command_max_rad: float = bounded(0.001, 3.2, default=0.5)
+    hand_approach_rad_s: float = bounded(0.05, 10.0, default=1.5)
     rejects_before_latch: int = bounded(1, 1000, default=3)
     first_chunk_timeout_s: float = bounded(0.1, 60.0, default=5.0)
     chunk_tolerance_rad: float = bounded(0.0, 0.5, default=0.02)
