@@ -18,7 +18,7 @@ STEPS = 64
 def measure_decode(bundle: Bundle, hands: tuple[str, ...], rounds: int) -> dict[str, float]:
     """Median milliseconds for 64 steps of a left and a right hand on one core, the slowest of ``hands``.
 
-    ``decode`` is LatentDecoder: limits, and each pose encoded again for the guard against latents off the space. ``onnxruntime`` runs
+    ``decode`` is LatentDecoder: limits, and every fourth pose encoded again for the guard against latents off the space. ``onnxruntime`` runs
     the two decoder graphs and nothing else.
     """
     figures: dict[str, float] = {}

@@ -49,7 +49,7 @@ class SliceDecoder:
         latent: of a hand, for ``latent`` slices, or None.
         fingertip: of a hand, for ``fingertip_position`` slices, or None.
         pose: of an arm, for ``wrist_pose`` slices, or None.
-        flagged_steps: latent steps off the space so far. infeasible_steps: fingertip and wrist steps out of reach so far.
+        flagged_steps: latent steps that the guard took to be off the space so far. infeasible_steps: fingertip and wrist steps out of reach so far.
     """
 
     interface_name: str
