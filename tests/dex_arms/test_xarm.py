@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from dex_arms.xarm import XArmDriver
 from dex_arms.xarm_codes import ERROR_WORDS, error_in_words, return_in_words
 from dex_core.config import load_cell

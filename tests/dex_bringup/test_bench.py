@@ -8,11 +8,12 @@ import json
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_bringup.bench import BENCHES
 from dex_bringup.bench.report import Goal, Report, percentile
 from dex_bringup.cli import main
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(("figures", "met"), [({"a": 3.0}, True), ({"a": 3.1}, False), ({}, False), ({"a": math.nan}, False), ({"a": None}, False), ({"a": "3"}, False)])

@@ -6,6 +6,7 @@ import argparse
 
 import numpy as np
 import pytest
+
 from dex_bringup.bench import chunk_ik, hand_ik, ik_cold_start
 from dex_core.kinematics.hand_ik import load_hand_model
 

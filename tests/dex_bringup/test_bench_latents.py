@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dex_bringup.bench import latents, latents_table
 from dex_bringup.bench.latents_hands import CodedHand, coded_hand, load_space, scored_hand
 from dex_bringup.bench.latents_measure import Drawn, draw, measure_pair

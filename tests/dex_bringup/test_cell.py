@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
 from dex_bringup.client import TaskResult
 from dex_bringup.testing import RunningCell, private_cell
 from dex_core.config import load_cell
@@ -19,8 +21,6 @@ from dex_eval.testing import fixture_cell
 from dex_msgs.msg import JointCommand, SafetyState
 from dex_ros import names, qos
 from dex_ros.convert import time_from_msg
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 pytestmark = [pytest.mark.ros, pytest.mark.render, pytest.mark.slow, pytest.mark.timeout(240)]
 DOMAIN = 58

@@ -20,6 +20,10 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
+from rclpy.action import ActionClient
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectoryPoint
+
 from dex_bringup.testing import RunningCell, private_cell
 from dex_core.bundle import load_bundle
 from dex_core.bundle.testing import write_latent_fixture, write_policy_fixture
@@ -32,9 +36,6 @@ from dex_msgs.msg import JointCommand, SafetyState
 from dex_msgs.srv import SetGoal
 from dex_ros import names, qos
 from dex_ros.convert import chunk_to_msg
-from rclpy.action import ActionClient
-from sensor_msgs.msg import JointState
-from trajectory_msgs.msg import JointTrajectoryPoint
 
 pytestmark = [pytest.mark.ros, pytest.mark.render, pytest.mark.slow, pytest.mark.timeout(240)]
 DOMAIN = 61

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dex_bringup.client import TaskResult
 from dex_bringup.testing import RunningCell, private_cell
 from dex_core.bundle.testing import write_fixture_pair
-from dex_msgs.msg import ActionChunk, ChunkReport, JointCommand
-from dex_ros.convert import chunk_from_msg
-
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import POSE_COLUMNS, PoseDecoder
+from dex_msgs.msg import ActionChunk, ChunkReport, JointCommand
 from dex_ros import names, qos
+from dex_ros.convert import chunk_from_msg
 
 pytestmark = [pytest.mark.ros, pytest.mark.render, pytest.mark.slow, pytest.mark.timeout(240)]
 DOMAIN = 62

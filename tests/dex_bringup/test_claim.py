@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dex_bringup.claim import AlreadyRunningError, Claim, claim_cell
 from dex_bringup.testing import private_cell
 from dex_core.config import CellConfig, load_cell

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dex_bringup.arguments import declared_arguments
 from dex_bringup.cli import VERBS, main
 from dex_bringup.cli._arguments import parse_words

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+
 from dex_bringup.doctor import _devices, _running
 from dex_core.config import CellConfig, load_cell
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from dex_bringup.arguments import declared_arguments
 from dex_bringup.process import ProcessDescription
 from dex_bringup.resolve import resolve
@@ -48,8 +49,9 @@ def test_show_args_is_complete() -> None:
 @pytest.mark.parametrize("arguments", [{}, {"record": "true", "monitor": "false", "namespace": "cell1", "log_level": "warn", "use_respawn": "false"}])
 def test_actions_are_the_processes_of_resolve(tmp_path: Path, arguments: dict[str, str]) -> None:
     pytest.importorskip("launch_ros", reason=REASON)
-    from dex_bringup.launching import action_of
     from launch import LaunchContext
+
+    from dex_bringup.launching import action_of
 
     resolution = resolve(private_cell(tmp_path, 58, host=151), arguments, tmp_path / "run")
     for process in resolution.processes:
@@ -78,11 +80,12 @@ def _started_with(action: object, context: object, process: ProcessDescription) 
 @pytest.mark.slow
 def test_the_cell_starts_through_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("launch_ros", reason=REASON)
+    from launch import LaunchService
+
     from dex_bringup.launching import cell_launch_description
     from dex_bringup.supervisor import Supervisor
     from dex_core.config import load_cell
     from dex_eval.testing import fixture_cell
-    from launch import LaunchService
 
     monkeypatch.setenv("ROS_DOMAIN_ID", "58")
     monkeypatch.setenv("DEX_RUN_DIR", str(tmp_path / "run"))

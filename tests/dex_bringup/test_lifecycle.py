@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from dex_bringup.client import CellClient
 from dex_bringup.lifecycle import ACTIVE, UNCONFIGURED, bring
 from dex_core.errors import ConnectionLostError, DeadlineError, DexError

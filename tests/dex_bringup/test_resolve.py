@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from dex_bringup.arguments import check_arguments, declared_arguments, parse_addresses
 from dex_bringup.resolve import new_run_folder, resolve
 from dex_core.config import find_share, load_cell

@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 import viser
 import zstandard
+from PIL import Image
+from websockets.sync.client import ClientConnection, connect
+
 from dex_bringup.cli import main
 from dex_bringup.show.picture import PAPER, outline, parse_size, picture, portrait
 from dex_bringup.show.posture import POSES
@@ -22,8 +25,6 @@ from dex_core.config.load import names_in
 from dex_core.errors import ConfigError
 from dex_description.forward import link_poses, transform
 from dex_description.urdf import Origin
-from PIL import Image
-from websockets.sync.client import ClientConnection, connect
 
 HANDS = names_in("hands")
 

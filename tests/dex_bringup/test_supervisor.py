@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+
 from dex_bringup import children
 from dex_bringup.children import Child, _before_exec, stop_in_order
 from dex_bringup.logs import LogTail, last_lines

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from dex_bringup import swap
 from dex_bringup.claim import AlreadyRunningError, Claim, claim_cell
 from dex_bringup.cli.swap import main

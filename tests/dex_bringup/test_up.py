@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from dex_bringup.testing import private_cell
 from dex_core.config import load_cell
 from dex_eval.testing import fixture_cell

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
+
 from dex_core.clock import NS, ManualClock, SteadyClock, Ticker
 
 

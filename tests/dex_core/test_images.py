@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+
 from dex_core.devices.camera import Intrinsics
 from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize, is_blank, to_policy_input

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from dex_core.errors import DexError
-from dex_core.text import BUCKETS, LENGTH, fnv1a_32, tokenize
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dex_core.errors import DexError
+from dex_core.text import BUCKETS, LENGTH, fnv1a_32, tokenize
 
 
 def test_fnv_matches_published_vectors() -> None:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from dex_core.errors import JointNameError, NonFiniteError, ShapeError
-from dex_core.types import ActionChunk, ActionSlice, JointState, frozen_array, index_map
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dex_core.errors import JointNameError, NonFiniteError, ShapeError
+from dex_core.types import ActionChunk, ActionSlice, JointState, frozen_array, index_map
 
 
 def _slice(interface: str = "left_arm", steps: int = 3) -> ActionSlice:

@@ -8,26 +8,26 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dex_core.bundle.testing import write_latent_fixture
-from dex_core.types import ActionChunk, ActionSlice, JointState
-from dex_decode.decoder_node import DecoderNode
-from dex_msgs.msg import ActionChunk as ActionChunkMsg
-from dex_msgs.msg import MountedHand as MountedHandMsg
-from dex_ros.convert import chunk_from_msg, chunk_to_msg, joint_state_to_msg
-from dex_ros.mounted import mounted_from_msg
-from dex_ros.node import ACTIVE, UNCONFIGURED
-from dex_ros.testing import ros_domain, spinning, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState as JointStateMsg
 
 from dex_core.bundle import load_bundle
+from dex_core.bundle.testing import write_latent_fixture
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import POSE_COLUMNS, LatentDecoder, PoseDecoder, columns_of
 from dex_core.kinematics import HandKinematics
+from dex_core.types import ActionChunk, ActionSlice, JointState
+from dex_decode.decoder_node import DecoderNode
 from dex_description import interface_urdf
+from dex_msgs.msg import ActionChunk as ActionChunkMsg
+from dex_msgs.msg import MountedHand as MountedHandMsg
 from dex_ros import names, qos
+from dex_ros.convert import chunk_from_msg, chunk_to_msg, joint_state_to_msg
+from dex_ros.mounted import mounted_from_msg
+from dex_ros.node import ACTIVE, UNCONFIGURED
+from dex_ros.testing import ros_domain, spinning, wait_for
 
 pytestmark = pytest.mark.ros
 DOMAIN = 57

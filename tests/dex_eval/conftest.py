@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from dex_core.config import CellConfig, load_cell
 from dex_eval.testing import fixture_cell, write_episode
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rosbags.highlevel import AnyReader
+
 from dex_eval.bag import BagError, Recording, find_mcap, repair
 from dex_eval.bag_writer import BagWriter, RecordingError
-from rosbags.highlevel import AnyReader
 
 
 def small_bag(folder: Path, messages: int = 50) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dex_bringup.cli import main
 from dex_core.config import CellConfig, load_cell
 from dex_eval.bag import BagError, find_mcap

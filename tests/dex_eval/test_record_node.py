@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 import rclpy
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image
+
 from dex_core.config import load_cell
 from dex_eval.bag import Recording
 from dex_msgs.msg import Heartbeat, JointCommand, SafetyState
 from dex_ros import names, qos
 from dex_ros.convert import image_to_msg
 from dex_ros.testing import ros_domain, wait_for
-from rosbags.highlevel import AnyReader
-from sensor_msgs.msg import Image
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(90)]
 DOMAIN = 58

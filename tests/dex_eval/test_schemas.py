@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import pytest
+from mcap_ros2._dynamic import generate_dynamic
+
 from dex_core.config import load_cell
 from dex_eval.schemas import SchemaError, ros2msg, type_hash
 from dex_eval.topics import topics_of
-from mcap_ros2._dynamic import generate_dynamic
 
 
 @pytest.mark.parametrize("type_name", sorted({topic.type_name for topic in topics_of(load_cell("xarm_bimanual"))}))

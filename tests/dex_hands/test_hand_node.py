@@ -10,6 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
+
 from dex_core.clock import Ticker
 from dex_core.config import Interface, load_cell
 from dex_msgs.msg import JointCommand
@@ -21,9 +25,6 @@ from dex_ros.testing import ros_domain, spinning, wait_for
 from dex_sim.inspire_modbus import InspireBus
 from dex_sim.inspire_modbus_hand import OVER_CURRENT, InspireHand
 from dex_sim.plant import KinematicPlant
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from sensor_msgs.msg import JointState
 
 pytestmark = pytest.mark.ros
 ADDRESS = "127.0.55.25:26005"

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from dex_core.config import CellConfig, Interface, load_cell
 from dex_core.contracts.joint_device import JointDeviceContract
 from dex_core.devices.joint_device import JointDevice
@@ -18,8 +21,6 @@ from dex_ros.testing import wait_for
 from dex_sim.inspire_modbus import InspireBus
 from dex_sim.inspire_modbus_hand import MOTOR, OVER_CURRENT, OVER_TEMPERATURE, STALL, InspireHand
 from dex_sim.plant import KinematicPlant
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 TCP = "127.0.55.22:26001"
 RIGHT = "right_hand"

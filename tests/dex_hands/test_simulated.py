@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from dex_core.clock import NS
 from dex_core.config import Interface, load_cell
 from dex_core.contracts.joint_device import JointDeviceContract

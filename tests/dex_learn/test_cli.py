@@ -8,7 +8,6 @@ import pytest
 
 from dex_learn import cli
 
-
 POLICY = ("all", "demos", "train", "round", "export", "score", "compare")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from dex_core.clock import NS
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import ConfigError, JointNameError

@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dex_core.config import CellConfig, load_cell
-from dex_core.types import ActionChunk, ActionSlice, JointState
-from dex_monitor.state_node import StateNode
-from dex_msgs.msg import ActionChunk as ActionChunkMsg
-from dex_ros import convert, names, qos
-from dex_ros.testing import ros_domain, spinning, wait_for
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState as JointStateMsg
 from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
+
+from dex_core.config import CellConfig, load_cell
+from dex_core.types import ActionChunk, ActionSlice, JointState
+from dex_monitor.state_node import StateNode
+from dex_msgs.msg import ActionChunk as ActionChunkMsg
+from dex_ros import convert, names, qos
+from dex_ros.testing import ros_domain, spinning, wait_for
 
 pytestmark = pytest.mark.ros
 STATES = ("left_arm", "right_arm", "left_hand", "right_hand")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pinocchio as pin
 import pytest
+
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import JointNameError
 from dex_description import compose_cell_urdf, parse_urdf

@@ -6,6 +6,7 @@ import threading
 import time
 
 import numpy as np
+
 from dex_core.config import CameraConfig, CellConfig
 from dex_core.devices.camera import Frame, Intrinsics
 from dex_core.errors import ConnectionLostError, DeadlineError

@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dex_core.config import load_cell
-from dex_perception import camera_node
-from dex_perception.camera_node import OPTICAL, CameraNode
-from dex_ros import convert, names, qos
-from dex_ros.testing import ros_domain, spinning, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import CameraInfo, Image
 from tf2_msgs.msg import TFMessage
+
+from dex_core.config import load_cell
+from dex_perception import camera_node
+from dex_perception.camera_node import OPTICAL, CameraNode
+from dex_ros import convert, names, qos
+from dex_ros.testing import ros_domain, spinning, wait_for
 
 spec = importlib.util.spec_from_file_location("fake_camera", Path(__file__).with_name("fake_camera.py"))
 fake_camera = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]

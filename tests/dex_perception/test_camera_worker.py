@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from dex_core.config import CameraConfig, load_cell
 from dex_core.devices.camera import Camera, Frame
 from dex_core.errors import ConfigError, DeviceError

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from dex_core.clock import NS
 from dex_core.devices.camera import Frame
 from dex_perception.frame_watch import FrameWatch

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.config import load_cell
 from dex_core.devices.camera import Intrinsics
 from dex_core.images import crop_and_resize
 from dex_description import camera_rotation
 from dex_perception.frames import OPTICAL_IN_LINK_XYZW, quaternion_xyzw
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def rotate(q: tuple[float, ...], v: np.ndarray) -> np.ndarray:

@@ -8,6 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
 from dex_core.config import CellConfig, load_cell
 from dex_perception.camera_node import CameraNode
 from dex_ros import convert, names, qos
@@ -15,11 +21,6 @@ from dex_ros.node import INACTIVE
 from dex_ros.polling import PolledSubscription
 from dex_ros.testing import ros_domain, spinning, wait_for
 from dex_sim.cell import SimCell
-from geometry_msgs.msg import TransformStamped
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, Image
-from tf2_msgs.msg import TFMessage
 
 pytestmark = [pytest.mark.ros, pytest.mark.render]
 SERVER = "127.0.55.32:27600"

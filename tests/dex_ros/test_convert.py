@@ -3,11 +3,12 @@ import array
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.errors import DexError, ShapeError
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_ros import convert
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def _chunk() -> ActionChunk:

@@ -19,6 +19,13 @@ import pytest
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
 from control_msgs.msg import JointTolerance
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectoryPoint
+
 from dex_core.clock import Ticker
 from dex_core.config import CellConfig, load_cell
 from dex_msgs.msg import Heartbeat, JointCommand
@@ -29,12 +36,6 @@ from dex_ros.polling import PolledSubscription
 from dex_ros.testing import ros_domain, spinning, wait_for
 from dex_sim.plant import KinematicPlant
 from dex_sim.xarm_controller import XArmController
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.action import ActionClient
-from rclpy.node import Node
-from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectoryPoint
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(120)]
 DOMAIN = 54

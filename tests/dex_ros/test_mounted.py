@@ -3,11 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.decode.mounted import MountedHand
 from dex_core.errors import DexError
 from dex_ros.mounted import mounted_from_msg, mounted_to_msg, quaternion_xyzw, rotation_of
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def rotation(seed: int) -> np.ndarray:

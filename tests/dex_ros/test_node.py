@@ -9,6 +9,12 @@ import textwrap
 from collections.abc import Iterator
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
 from dex_core.config import load_cell
 from dex_core.errors import DeadlineError, DeviceError
 from dex_msgs.msg import Heartbeat, JointCommand
@@ -16,11 +22,6 @@ from dex_ros import names, qos
 from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED, DexNode
 from dex_ros.polling import PolledSubscription
 from dex_ros.testing import ros_domain, spinning, wait_for
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 pytestmark = pytest.mark.ros
 DOMAIN = 50

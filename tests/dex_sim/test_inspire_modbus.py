@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
 from dex_core.clock import ManualClock
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import ConfigError, DeviceError

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from visualization_msgs.msg import MarkerArray
+
 from dex_bringup.testing import private_cell
 from dex_core.config import load_cell
 from dex_msgs.msg import TaskState
@@ -16,9 +20,6 @@ from dex_msgs.srv import ResetCell
 from dex_ros import names, qos
 from dex_ros.testing import ros_domain, spinning, wait_for
 from dex_sim.sim_node import SimNode
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from visualization_msgs.msg import MarkerArray
 
 pytestmark = pytest.mark.ros
 DOMAIN = 58

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from dex_core.errors import DeviceError
 from dex_sim.plant import KinematicPlant
 from dex_sim.xarm_controller import XArmController, split_address

@@ -8,14 +8,15 @@ import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.clock import NS, ManualClock
 from dex_sim import xarm_controller_wire as wire
 from dex_sim.plant import KinematicPlant
 from dex_sim.xarm_controller_kinematics import JOINT_RANGES_RAD, flange_pose_mm_rad, flange_position_m
 from dex_sim.xarm_controller_motion import ERROR_SPEED, MoveTask, Planner, RateLimit, ServoWatch, approach
 from dex_sim.xarm_controller_state import ClientSession, XArmControllerState
-from hypothesis import given
-from hypothesis import strategies as st
 
 NAMES = tuple(f"joint{i}" for i in range(1, 8))
 JOINTS = st.tuples(*[st.floats(low, high) for low, high in JOINT_RANGES_RAD])

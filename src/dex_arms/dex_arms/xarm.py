@@ -19,7 +19,7 @@ from dex_arms.xarm_codes import STATE_WORDS, WARNING_WORDS, error_in_words, retu
 from dex_arms.xarm_report import ReportReader
 from dex_core.config import Interface
 from dex_core.devices.joint_device import DeviceHealth
-from dex_core.errors import ConfigError, ConnectionLostError, DexError, DeviceError, LimitError
+from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, DexError, LimitError
 from dex_core.types import Array, JointState, frozen_array
 
 TIMEOUT_S = 0.5

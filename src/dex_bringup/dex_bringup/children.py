@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from dex_bringup.process import ProcessDescription
 from dex_core.clock import Priority
 from dex_core.errors import ConfigError
-
-from dex_bringup.process import ProcessDescription
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)

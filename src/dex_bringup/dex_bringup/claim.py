@@ -10,7 +10,6 @@ import struct
 from dex_core.config import CellConfig
 from dex_core.errors import DexError
 
-
 XARM_REPORT_PORTS = (30001, 30002, 30003)
 
 

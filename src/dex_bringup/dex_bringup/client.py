@@ -11,17 +11,18 @@ from types import TracebackType
 from typing import Any
 
 import rclpy
+from rclpy.action import ActionClient
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from std_srvs.srv import Trigger
+
 from dex_core.errors import DeadlineError, DexError
 from dex_msgs.action import RunTask
 from dex_msgs.msg import Heartbeat, SafetyState
 from dex_msgs.srv import ResetCell, SwapHand
 from dex_ros import names, qos
 from dex_ros.polling import PolledSubscription
-from rclpy.action import ActionClient
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
-from std_srvs.srv import Trigger
 
 OUTCOMES = {value: name for name, value in vars(RunTask.Result).items() if name.isupper() and isinstance(value, int)} or {
     1: "SUCCEEDED", 2: "DEADLINE", 3: "CANCELLED", 4: "ABORTED", 5: "REFUSED",
@@ -69,7 +70,7 @@ class CellClient:
         self._safety: Any = None
         self._watching = False
 
-    def __enter__(self) -> "CellClient":
+    def __enter__(self) -> CellClient:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

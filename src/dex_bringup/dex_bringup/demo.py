@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dex_core.config import load_task
-from dex_core.errors import DexError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -20,6 +18,8 @@ from dex_bringup.client import CellClient, TaskResult
 from dex_bringup.resolve import DEFAULT_CELL, resolve
 from dex_bringup.supervisor import Supervisor
 from dex_bringup.up import START_TIMEOUT_S, StopSignal
+from dex_core.config import load_task
+from dex_core.errors import DexError
 
 SETTLE_S = 1.0  # after the end of the task, so that the recording holds the final scene
 PLAIN_PERIOD_S = 2.0
@@ -47,7 +47,7 @@ class Show:
         self._bar = self._progress.add_task("starting", total=1.0)
         self._said_s, self._stage = 0.0, ""
 
-    def __enter__(self) -> "Show":
+    def __enter__(self) -> Show:
         self._progress.start()
         return self
 

@@ -76,8 +76,9 @@ def _installed() -> Iterator[Finding]:
 
 def _messages() -> str:
     import control_msgs.action  # noqa: F401
-    import dex_msgs.msg  # noqa: F401
     import tf2_msgs.msg  # noqa: F401
+
+    import dex_msgs.msg  # noqa: F401
 
     return "dex_msgs, control_msgs, tf2_msgs import"
 
@@ -106,9 +107,8 @@ def _dds() -> str:
 
 def _operating_system() -> Iterator[Finding]:
     from dex_bringup.machine import foreign_ros, may_schedule_realtime
-    from dex_bringup.shared_memory import stale_segments
-
     from dex_bringup.setup_env import stamp, wheels
+    from dex_bringup.shared_memory import stale_segments
 
     environment = Path(sys.prefix)
     expected = stamp.read(environment).get("distributions")

@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from lifecycle_msgs.srv import ChangeState, GetState
+
 from dex_core.errors import DeadlineError, DexError
 from dex_msgs.msg import Heartbeat
 from dex_ros.node import RETRIED_CODES
 from dex_ros.polling import PolledSubscription
-from lifecycle_msgs.srv import ChangeState, GetState
 
 if TYPE_CHECKING:
     from dex_bringup.client import CellClient

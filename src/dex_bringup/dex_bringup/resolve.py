@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dex_core.chunks.join import decoder_of
+from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses
+from dex_bringup.process import ProcessDescription
 from dex_core.bundle import parse_manifest
 from dex_core.bundle.load import find_bundle
+from dex_core.chunks.join import decoder_of
 from dex_core.config import CellConfig, find_share, load_cell
 from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError, DexError
-
-from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses
-from dex_bringup.process import ProcessDescription
 
 DEFAULT_CELL = "xarm_bimanual"
 ROBOTS = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm")

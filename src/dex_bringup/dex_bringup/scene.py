@@ -21,8 +21,9 @@ def save_scene(cell: CellConfig, path: Path) -> None:
     simulated = [camera for camera in cell.cameras.values() if camera.driver == "simulated"]
     if not cell.simulated or not simulated:
         raise ConfigError(f"cell {cell.name!r} has no simulated camera")
-    from dex_sim.camera import SimulatedCamera
     from PIL import Image
+
+    from dex_sim.camera import SimulatedCamera
 
     camera = SimulatedCamera(dataclasses.replace(simulated[0], depth=False), cell)
     camera.connect()

@@ -9,13 +9,12 @@ from collections.abc import Callable, Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from dex_core.errors import DeadlineError, DexError
-
 from dex_bringup.children import Child, command_of, stop_in_order
 from dex_bringup.claim import AlreadyRunningError, Claim, claim_cell
 from dex_bringup.logs import last_lines
 from dex_bringup.resolve import Resolution
 from dex_bringup.shared_memory import remove_stale_segments
+from dex_core.errors import DeadlineError, DexError
 
 if TYPE_CHECKING:
     from dex_bringup.client import CellClient, PolledService
@@ -52,7 +51,7 @@ class Supervisor:
         extra = {"ROS_LOG_DIR": str(self.log_folder / "ros"), **(environment or {})}
         self.children = [Child(process, self.log_folder / f"{process.name}.log", extra) for process in resolution.processes]
 
-    def __enter__(self) -> "Supervisor":
+    def __enter__(self) -> Supervisor:
         self.start()
         return self
 
@@ -115,7 +114,7 @@ class Supervisor:
         self._reported.update(end_wanted(list(children)))
 
     @property
-    def client(self) -> "CellClient":
+    def client(self) -> CellClient:
         """The supervisor's own line to the cell."""
         return self._connect()
 
@@ -136,10 +135,9 @@ class Supervisor:
 
     def serve(self, tick: Callable[[], None] | None = None) -> None:
         """Answers one request of the tools, if there is one; call it as often as ``tick``. Raises CellDownError."""
+        from dex_bringup.client import PolledService
         from dex_msgs.srv import SwapHand
         from dex_ros import names
-
-        from dex_bringup.client import PolledService
 
         if self._desk is None:
             self._desk = PolledService(self.client, SwapHand, names.SWAP_HAND)
@@ -210,7 +208,7 @@ class Supervisor:
             if reasons[name] and reasons[name] not in RETRIED_CODES:
                 raise DexError(f"{name} does not start [{reasons[name]}]; the end of its log:\n" + "\n".join(last_lines(self.child(name).log_path, 3)))
 
-    def _connect(self) -> "CellClient":
+    def _connect(self) -> CellClient:
         """The supervisor's own line to the cell, made once and early so that the stop finds the gate at once."""
         if self._client is None:
             from dex_bringup.client import CellClient

@@ -9,6 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dex_bringup.arguments import parse_addresses
+from dex_bringup.children import Child, stop_in_order
+from dex_bringup.lifecycle import ACTIVE, UNCONFIGURED, bring
+from dex_bringup.resolve import Resolution
 from dex_core.bundle import parse_manifest
 from dex_core.bundle.load import find_bundle
 from dex_core.config import load_cell
@@ -17,11 +21,6 @@ from dex_core.config.load import allowed_names, resolve_name
 from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError, DexError
 from dex_core.safety import Mode
-
-from dex_bringup.arguments import parse_addresses
-from dex_bringup.children import Child, stop_in_order
-from dex_bringup.lifecycle import ACTIVE, UNCONFIGURED, bring
-from dex_bringup.resolve import Resolution
 
 if TYPE_CHECKING:
     from dex_bringup.supervisor import Supervisor

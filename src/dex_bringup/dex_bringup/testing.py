@@ -11,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 
 import yaml
-from dex_core.config import find_share
-from dex_core.errors import DeadlineError
 
 from dex_bringup.client import CellClient
 from dex_bringup.resolve import DEFAULT_CELL, resolve
 from dex_bringup.supervisor import Supervisor
+from dex_core.config import find_share
+from dex_core.errors import DeadlineError
 
 PATIENT_CONTROL = {"state_timeout_s": 0.5, "chunk_join_timeout_s": 0.5}
 PATIENT_POLICY = {"image_max_age_s": 1.0, "state_max_age_s": 0.5}
@@ -67,7 +67,7 @@ class RunningCell:
         self.supervisor = Supervisor(self.resolution)
         self.client: CellClient = None  # type: ignore[assignment]
 
-    def __enter__(self) -> "RunningCell":
+    def __enter__(self) -> RunningCell:
         os.environ["ROS_DOMAIN_ID"] = str(self._domain_id)
         try:
             self.supervisor.start()

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dex_core.errors import DexError
-
 from dex_bringup.claim import AlreadyRunningError
 from dex_bringup.logs import LogTail
 from dex_bringup.resolve import resolve
 from dex_bringup.supervisor import Supervisor
+from dex_core.errors import DexError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_BUSY = 0, 1, 2, 3
 START_TIMEOUT_S = 60.0

@@ -10,23 +10,23 @@ import threading
 import traceback
 from dataclasses import replace
 
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import JointState as JointStateMsg
+
 from dex_core.clock import NS, Priority
 from dex_core.decode import SideDecoder
 from dex_core.decode.side import DECODED
 from dex_core.errors import DexError
 from dex_core.policy.runtime import load_side_decoder
 from dex_core.types import ActionChunk, Array, JointState, index_map
+from dex_msgs.msg import ActionChunk as ActionChunkMsg
+from dex_msgs.msg import MountedHand as MountedHandMsg
+from dex_ros import names, qos
 from dex_ros.convert import chunk_from_msg, chunk_to_msg, joint_state_from_msg, time_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.mounted import mounted_to_msg
 from dex_ros.node import DexNode, node_parser, spin_main
 from dex_ros.polling import PolledSubscription
-from rclpy.publisher import Publisher
-from sensor_msgs.msg import JointState as JointStateMsg
-
-from dex_msgs.msg import ActionChunk as ActionChunkMsg
-from dex_msgs.msg import MountedHand as MountedHandMsg
-from dex_ros import names, qos
 
 WAIT_S = 0.1
 

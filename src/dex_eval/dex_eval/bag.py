@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from dex_core.errors import DexError
 from mcap.exceptions import EndOfFile, InvalidMagic, McapError
 from mcap.records import Attachment, Channel, Chunk, Footer, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
+
+from dex_core.errors import DexError
 
 MAX_RECORD_BYTES = 256 << 20
 _CUT = (EndOfFile, struct.error, EOFError)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dex_core.errors import DexError
 from mcap.writer import CompressionType, Writer
 
+from dex_core.errors import DexError
 from dex_eval.schemas import ros2msg, type_hash
 
 CHUNK_BYTES = 2 << 20

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dex_core.config import CellConfig, load_cell
-from dex_core.types import ActionChunk, Array
-from dex_ros import names
-from dex_ros.convert import chunk_from_msg, image_from_msg, time_from_msg
 from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 
+from dex_core.config import CellConfig, load_cell
+from dex_core.types import ActionChunk, Array
 from dex_eval.bag import BagError, RawMessage, Recording
 from dex_eval.schemas import type_hash
+from dex_ros import names
+from dex_ros.convert import chunk_from_msg, image_from_msg, time_from_msg
 
 TYPES = {
     names.JOINT_COMMAND: "dex_msgs/msg/JointCommand", names.ACTION_CHUNK: "dex_msgs/msg/ActionChunk", names.DECODED_CHUNK: "dex_msgs/msg/ActionChunk",

@@ -12,7 +12,6 @@ from typing import Any
 from dex_core.config import CellConfig
 from dex_core.limits.base import JointLimits
 from dex_core.policy import load_policy
-
 from dex_eval import metrics
 from dex_eval.bag import BagError, Recording
 from dex_eval.episode import Episode, load_episode

@@ -8,13 +8,13 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+
 from dex_core.chunks import Spline, seam_between
 from dex_core.limits.base import JointLimits
 from dex_core.types import Array
-from dex_ros.convert import TIMING_FIELDS, timing_from_msg
-
 from dex_eval.episode import Episode, Track
 from dex_eval.replay import Predicted
+from dex_ros.convert import TIMING_FIELDS, timing_from_msg
 
 POSITION_TOLERANCE_RAD = 1e-6
 

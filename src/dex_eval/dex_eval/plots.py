@@ -8,12 +8,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from dex_ros.convert import time_from_msg, timing_from_msg
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dex_eval.episode import Episode
 from dex_eval.replay import Predicted
+from dex_ros.convert import time_from_msg, timing_from_msg
 
 matplotlib.use("Agg")
 _STAGES = (("observed", "inference_started", "collect"), ("inference_started", "inferred", "inference"), ("inferred", "decoded", "decode"), ("decoded", "first_command", "gate"))

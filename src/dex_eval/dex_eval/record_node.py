@@ -10,16 +10,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dex_core.bundle import find_bundle
-from dex_core.errors import ConfigError, DexError
-from dex_ros.diagnostics import ERROR, OK
-from dex_ros.node import DexNode, spin_main
-from dex_ros.polling import PolledSubscription
 from rclpy.duration import Duration
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from dex_core.bundle import find_bundle
+from dex_core.errors import ConfigError, DexError
 from dex_eval.bag_writer import BagWriter, Qos
 from dex_eval.topics import RecordedTopic, topics_of
+from dex_ros.diagnostics import ERROR, OK
+from dex_ros.node import DexNode, spin_main
+from dex_ros.polling import PolledSubscription
 
 POLL_PERIOD_S = 0.05
 FLUSH_PERIOD_S = 0.5

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+
 from dex_core.config import CellConfig
 from dex_core.decode import MountedHand, SideDecoder
 from dex_core.decode.side import DECODED
@@ -16,10 +17,9 @@ from dex_core.errors import DexError
 from dex_core.policy import MeasuredPoses, Observation, Policy
 from dex_core.policy.runtime import load_side_decoder
 from dex_core.types import ActionChunk, Array, JointState, index_map
-from dex_ros.convert import joint_state_from_msg, time_from_msg
-
 from dex_eval.bag import BagError
 from dex_eval.episode import Episode
+from dex_ros.convert import joint_state_from_msg, time_from_msg
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from rclpy.serialization import serialize_message
+
 from dex_core.bundle import load_bundle
 from dex_core.bundle.testing import write_latent_fixture, write_policy_fixture
 from dex_core.config import CellConfig
 from dex_core.policy import MeasuredPoses, Observation, load_policy
 from dex_core.policy.runtime import load_side_decoder
 from dex_core.types import JointState
+from dex_eval.bag_writer import BagWriter
 from dex_msgs.msg import ChunkReport, JointCommand, PolicyStatus, TaskState
 from dex_ros import names
 from dex_ros.convert import chunk_to_msg, image_to_msg, joint_state_to_msg, time_to_msg, timing_to_msg
-from rclpy.serialization import serialize_message
-
-from dex_eval.bag_writer import BagWriter
 
 START_NS = 1_800_000_000_000_000_000
 MS = 1_000_000

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+
 from dex_core.clock import NS
 from dex_core.config import Interface
 from dex_core.devices.joint_device import DeviceHealth
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, LimitError
 from dex_core.types import Array, JointState, frozen_array
-
 from dex_hands.inspire_link import ModbusLink
 from dex_hands.inspire_status import HEALTH_BLOCK, HandStatus
 

@@ -7,10 +7,11 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
+
+from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # what goes wrong is raised here, with more to say
 

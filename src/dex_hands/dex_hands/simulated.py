@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+
 from dex_core.clock import NS
 from dex_core.config import Interface
 from dex_core.devices.joint_device import DeviceHealth

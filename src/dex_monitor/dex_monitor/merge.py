@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from dex_core.clock import NS
 from dex_core.config import CellConfig
 from dex_core.errors import ConfigError

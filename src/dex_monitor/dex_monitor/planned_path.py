@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dex_core.config import CellConfig
 from dex_core.kinematics import ArmKinematics
 from dex_core.types import ActionChunk, index_map
 from dex_description import interface_urdf
-from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 

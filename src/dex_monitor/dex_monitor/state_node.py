@@ -8,15 +8,6 @@ import threading
 import time
 
 import numpy as np
-from dex_core.clock import Ticker
-from dex_core.errors import DexError
-from dex_core.types import JointState
-from dex_description import compose_cell_urdf, parse_urdf
-from dex_msgs.msg import ActionChunk
-from dex_ros import convert, names, qos
-from dex_ros.diagnostics import OK, WARN
-from dex_ros.node import DexNode, node_parser, spin_main
-from dex_ros.polling import PolledSubscription
 from geometry_msgs.msg import Point, TransformStamped
 from rclpy.exceptions import InvalidHandle
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
@@ -25,9 +16,18 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
+from dex_core.clock import Ticker
+from dex_core.errors import DexError
+from dex_core.types import JointState
+from dex_description import compose_cell_urdf, parse_urdf
 from dex_monitor.merge import StateMerger
 from dex_monitor.planned_path import PlannedPath
 from dex_monitor.tree import FrameTree, Transforms
+from dex_msgs.msg import ActionChunk
+from dex_ros import convert, names, qos
+from dex_ros.diagnostics import OK, WARN
+from dex_ros.node import DexNode, node_parser, spin_main
+from dex_ros.polling import PolledSubscription
 
 RATE_HZ = 25.0
 COLOURS_RGB = {"left": (0.10, 0.45, 0.95), "right": (0.95, 0.45, 0.10)}

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dex_core.errors import JointNameError
 from dex_description import RobotDescription
-from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 

@@ -9,22 +9,22 @@ import time
 
 import cv2
 import numpy as np
+from geometry_msgs.msg import TransformStamped
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
 from dex_core.clock import NS, Priority
 from dex_core.config import CameraConfig
 from dex_core.devices.camera import Frame, Intrinsics
 from dex_core.errors import ConfigError
 from dex_core.images import crop_and_resize
 from dex_description import camera_rotation
-from dex_ros import convert, names, qos
-from dex_ros.diagnostics import ERROR, OK, WARN
-from dex_ros.node import DexNode, node_parser, spin_main
-from geometry_msgs.msg import TransformStamped
-from sensor_msgs.msg import CameraInfo, Image
-from tf2_msgs.msg import TFMessage
-
 from dex_perception.camera_worker import CameraWorker, make_camera
 from dex_perception.frame_watch import FrameWatch
 from dex_perception.frames import OPTICAL_IN_LINK_XYZW, quaternion_xyzw
+from dex_ros import convert, names, qos
+from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.node import DexNode, node_parser, spin_main
 
 LINK, OPTICAL = "camera_link", "camera_color_optical_frame"
 REFUSAL_CODES = {"blank": "image_blank", "frozen": "camera_frozen", "repeated": "camera_frozen"}

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dex_core.clock import NS
 from dex_core.devices.camera import Frame
 from dex_core.images import is_blank
-from numpy.typing import NDArray
 
 CLOCK_STEP_NS = NS
 REASONS = ("blank", "repeated", "frozen", "late", "future")

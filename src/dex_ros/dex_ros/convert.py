@@ -8,14 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image
+from sensor_msgs.msg import JointState as JointStateMsg
+
 from dex_core.errors import ShapeError
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_msgs.msg import ActionChunk as ActionChunkMsg
 from dex_msgs.msg import ActionSlice as ActionSliceMsg
 from dex_msgs.msg import ChunkTiming
-from numpy.typing import NDArray
-from sensor_msgs.msg import Image
-from sensor_msgs.msg import JointState as JointStateMsg
 
 NS = 1_000_000_000
 TIMING_FIELDS = (

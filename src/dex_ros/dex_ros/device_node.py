@@ -8,6 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.callback_groups import ReentrantCallbackGroup
+from sensor_msgs.msg import JointState
+from std_srvs.srv import Trigger
+
 from dex_core.clock import NS, Priority, set_realtime_priority
 from dex_core.config import Interface
 from dex_core.devices.follower import CommandFollower, CommandMode
@@ -16,11 +21,6 @@ from dex_core.devices.registry import load_driver
 from dex_core.devices.runtime import DeviceRuntime
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from dex_msgs.msg import JointCommand
-from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.callback_groups import ReentrantCallbackGroup
-from sensor_msgs.msg import JointState
-from std_srvs.srv import Trigger
-
 from dex_ros import names, qos
 from dex_ros.convert import joint_state_to_msg
 from dex_ros.device_trajectory import TrajectoryServer

@@ -9,16 +9,16 @@ import time
 from builtin_interfaces.msg import Duration
 from control_msgs.action import FollowJointTrajectory
 from control_msgs.msg import JointTolerance
-from dex_core.clock import NS
-from dex_core.config import Interface
-from dex_core.devices.runtime import DeviceRuntime
-from dex_core.devices.trajectory import Outcome, Point, Tolerances, Trajectory, TrajectoryError, check_trajectory, make_tolerances
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from dex_core.clock import NS
+from dex_core.config import Interface
+from dex_core.devices.runtime import DeviceRuntime
+from dex_core.devices.trajectory import Outcome, Point, Tolerances, Trajectory, TrajectoryError, check_trajectory, make_tolerances
 from dex_ros.convert import fill_doubles, time_from_msg, time_to_msg
 
 CANCEL_CHECK_S = 0.02
@@ -93,7 +93,7 @@ class TrajectoryServer:
                 self._feedback(handle)
         return self._result(handle, end)
 
-    def _result(self, handle: ServerGoalHandle, end: "_End") -> FollowJointTrajectory.Result:
+    def _result(self, handle: ServerGoalHandle, end: _End) -> FollowJointTrajectory.Result:
         if handle.is_cancel_requested:
             handle.canceled()
             return FollowJointTrajectory.Result(error_code=0, error_string="cancelled; holding where it is measured")

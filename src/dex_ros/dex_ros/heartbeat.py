@@ -8,12 +8,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from dex_core.clock import Priority, Ticker, set_realtime_priority
-from dex_core.safety import machine_id
-from dex_msgs.msg import Heartbeat
 from rclpy.exceptions import InvalidHandle
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 
+from dex_core.clock import Priority, Ticker, set_realtime_priority
+from dex_core.safety import machine_id
+from dex_msgs.msg import Heartbeat
 from dex_ros import names, qos
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class HeartbeatThread:
         reason: code of what is wrong, sent along; empty when nothing is.
     """
 
-    def __init__(self, node: "DexNode", rate_hz: float = 20.0) -> None:
+    def __init__(self, node: DexNode, rate_hz: float = 20.0) -> None:
         self.reason = ""
         self._node = node
         self._rate_hz = rate_hz

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import numpy as np
+from geometry_msgs.msg import Pose
+from numpy.typing import ArrayLike
+
 from dex_core.decode.mounted import MountedHand
 from dex_core.errors import DexError
 from dex_core.types import Array
 from dex_msgs.msg import MountedHand as MountedHandMsg
-from geometry_msgs.msg import Pose
-from numpy.typing import ArrayLike
 
 NORM_TOLERANCE = 1e-3
 

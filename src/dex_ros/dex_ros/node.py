@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import rclpy
-from dex_core.clock import set_process_realtime
-from dex_core.config import CellConfig, load_cell
-from dex_core.errors import ConfigError, DexError
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
+from dex_core.clock import set_process_realtime
+from dex_core.config import CellConfig, load_cell
+from dex_core.errors import ConfigError, DexError
 from dex_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from dex_ros.heartbeat import HeartbeatThread
 

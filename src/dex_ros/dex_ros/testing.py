@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import rclpy
-from dex_core.errors import DeadlineError
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
+
+from dex_core.errors import DeadlineError
 
 T = TypeVar("T")
 

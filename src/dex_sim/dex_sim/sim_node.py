@@ -6,14 +6,14 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from visualization_msgs.msg import Marker, MarkerArray
+
 from dex_core.errors import DexError
 from dex_msgs.msg import TaskState
 from dex_msgs.srv import ResetCell
 from dex_ros import convert, names, qos
 from dex_ros.diagnostics import ERROR, OK
 from dex_ros.node import DexNode, node_parser, spin_main
-from visualization_msgs.msg import Marker, MarkerArray
-
 from dex_sim.cell import SimCell
 from dex_sim.xarm_controller_statistics import ServoStatistics
 

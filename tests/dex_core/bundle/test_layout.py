@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from dex_core.bundle.hashes import sha256_file
-from dex_core.bundle.testing import write_fixture_pair
-from dex_core.errors import BundleError
-from dex_core.types import POSE_COLUMNS
 
 from dex_core.bundle import LoadOptions, load_bundle
+from dex_core.bundle.hashes import sha256_file
+from dex_core.bundle.testing import write_fixture_pair
 from dex_core.config import load_cell
+from dex_core.errors import BundleError
+from dex_core.types import POSE_COLUMNS
 
 CELL = load_cell("xarm_bimanual")
 

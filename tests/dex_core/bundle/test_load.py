@@ -15,15 +15,15 @@ import onnx
 import onnxruntime as ort
 import pytest
 import yaml
+from onnx import helper, numpy_helper
+
+from dex_core.bundle import LoadOptions, load_bundle, verify_bundle
 from dex_core.bundle.hashes import sha256_file
 from dex_core.bundle.load import CHECKS
 from dex_core.bundle.testing import write_fixture_pair
 from dex_core.bundle.write import pack_cases
-from dex_core.errors import BundleError, ConfigError
-from onnx import helper, numpy_helper
-
-from dex_core.bundle import LoadOptions, load_bundle, verify_bundle
 from dex_core.config import CellConfig, load_cell
+from dex_core.errors import BundleError, ConfigError
 
 LATENT, POLICY = "hand_latents", "xl_vla_tabletop"
 DECODER = "graphs/left_inspire_decoder.onnx"

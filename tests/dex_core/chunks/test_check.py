@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.errors import JointNameError, LimitError
-from dex_core.types import ActionChunk, ActionSlice
 
 from dex_core.chunks import ChunkRefused, check_chunk, monotonic_start_ns
+from dex_core.errors import JointNameError, LimitError
 from dex_core.limits import JointLimits
+from dex_core.types import ActionChunk, ActionSlice
 
 NS = 1_000_000_000
 WALL = 1_700_000_000 * NS

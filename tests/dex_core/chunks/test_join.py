@@ -5,11 +5,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from dex_core.types import ActionChunk, ActionSlice
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dex_core.chunks import ChunkJoiner, ChunkRefused, Incomplete
+from dex_core.types import ActionChunk, ActionSlice
 
 MS = 1_000_000
 PARTS = ("left_arm", "right_arm", "left_hand", "right_hand")

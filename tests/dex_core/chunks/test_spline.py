@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.errors import NonFiniteError, ShapeError
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dex_core.chunks as chunks_package
 from dex_core.chunks import Spline
+from dex_core.errors import NonFiniteError, ShapeError
 
 NS = 1_000_000_000
 DT_S = 0.05

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from dex_core.config import find_share, load_cell, load_robot, load_task
 from dex_core.config.load import aliases_in, allowed_names, default_home, names_in
 from dex_core.config.robot import Wire

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from dex_core.config.strict import bounded, build, choice, read_yaml, to_plain
 from dex_core.errors import ConfigError
 

@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
-from dex_core.clock import NS
-from dex_core.devices.follower import Act, CommandFollower, CommandMode
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dex_core.clock import NS
+from dex_core.devices.follower import Act, CommandFollower, CommandMode
 
 NAMES = ("left_a", "left_b", "left_c")
 CELL = ("right_x", "left_c", "left_a", "left_b")

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.clock import ManualClock
 from dex_core.config import JointLimit, load_cell
 from dex_core.contracts.joint_device import JointDeviceContract
 from dex_core.devices.fake import FakeJointDevice
 from dex_core.devices.limited import Limited
 from dex_core.errors import DexError, LimitError, NonFiniteError, ShapeError
-from hypothesis import given
-from hypothesis import strategies as st
 
 NAMES = ("a", "b")
 LIMITS = (JointLimit(-1.0, 1.0, 2.0, 20.0, 0.2), JointLimit(-0.5, 0.5, 2.0, 20.0, 0.2))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from dex_core.clock import ManualClock
 from dex_core.config import load_cell
 from dex_core.devices.fake import FakeJointDevice

@@ -9,6 +9,9 @@ import struct
 import zlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.devices.simulated_wire import (
     FRAME_BYTES,
     MAGIC,
@@ -24,8 +27,6 @@ from dex_core.devices.simulated_wire import (
     split_address,
 )
 from dex_core.errors import ConfigError
-from hypothesis import given
-from hypothesis import strategies as st
 
 number = st.floats(-1e3, 1e3)
 

@@ -5,13 +5,20 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dex_core.clock import NS
 from dex_core.config import JointLimit
 from dex_core.devices.trajectory import (
-    Outcome, Point, Trajectory, TrajectoryError, TrajectoryRun, check_trajectory, make_tolerances,
+    Outcome,
+    Point,
+    Trajectory,
+    TrajectoryError,
+    TrajectoryRun,
+    check_trajectory,
+    make_tolerances,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 JOINTS = ("a", "b")
 LIMITS = (JointLimit(-1.0, 1.0, 2.0, 20.0, 0.3), JointLimit(-2.0, 2.0, 2.0, 20.0, 0.3))

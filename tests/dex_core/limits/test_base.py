@@ -3,10 +3,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.errors import LimitError, NonFiniteError
 
 import dex_core.limits as limits_package
 from dex_core.config import load_cell
+from dex_core.errors import LimitError, NonFiniteError
 from dex_core.limits import JointLimits
 
 

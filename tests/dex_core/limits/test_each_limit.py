@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.errors import LimitError, NonFiniteError, ShapeError
 
+from dex_core.errors import LimitError, NonFiniteError, ShapeError
 from dex_core.limits import (
     LIMITS,
     LimitPipeline,

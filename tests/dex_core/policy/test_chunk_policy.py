@@ -3,20 +3,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
-from dex_core.bundle.testing import write_fixture_pair
-from dex_core.errors import DexError
-from dex_core.policy.runtime import mounted_hands
-from dex_core.types import JointState
 
 from dex_core.bundle import load_bundle
+from dex_core.bundle.testing import write_fixture_pair
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import MountedHand
+from dex_core.errors import DexError
 from dex_core.policy import ChunkPolicy, Observation, Policy, load_policy
+from dex_core.policy.runtime import mounted_hands
+from dex_core.types import JointState
 
 INSTRUCTION = "Push the two tomato cans together"
 STAMP = 1_700_000_000_000_000_000

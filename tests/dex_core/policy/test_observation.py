@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.policy.instruction import similarity
-from dex_core.types import JointState
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +17,8 @@ from dex_core.policy import (
     check_instruction,
     check_observation,
 )
+from dex_core.policy.instruction import similarity
+from dex_core.types import JointState
 
 NS = 1_000_000_000
 NOW = 1_700_000_000 * NS

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+
+from dex_core.config import load_cell
+from dex_core.policy import MeasuredPoses, Observation
 from dex_core.policy.runtime import load_policy, load_side_decoder, mounted_hands
 from dex_core.types import JointState
 from dex_sim.expert_tool import REST_POSE
 from dex_sim.lockstep import INTERFACES, SIDES, LockstepCell, run_episode
 from dex_sim.lockstep import Observation as Seen
-
-from dex_core.config import load_cell
-from dex_core.policy import MeasuredPoses, Observation
 
 pytestmark = [pytest.mark.render, pytest.mark.slow]
 PUSH, REST = "Push the two tomato cans together", "Return to the rest pose"

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dex_core.clock import ManualClock
-
 from dex_core.safety import Beat, HeartbeatBook, Watch
 
 WATCHED = (Watch("policy", "policy_lost"), Watch("camera", "camera_lost"))

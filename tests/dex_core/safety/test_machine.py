@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 import pytest
-from dex_core.errors import DexError
 from hypothesis import given
 from hypothesis import strategies as st
 
 import dex_core.safety as safety_package
+from dex_core.errors import DexError
 from dex_core.safety import MOVES, Mode, SafetyMachine, Trip
 
 TRIP = Trip("policy_lost", "policy", "policy is silent")

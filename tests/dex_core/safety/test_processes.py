@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from dex_core.safety import Beat, HeartbeatBook, ProcessBook, Watch, machine_id
 
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.errors import NonFiniteError
-from dex_core.types import JointState
 
+from dex_core.errors import NonFiniteError
 from dex_core.limits import JointLimits
 from dex_core.safety import StateBook
+from dex_core.types import JointState
 
 MS = 1_000_000
 ONE = np.ones(3)

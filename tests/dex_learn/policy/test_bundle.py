@@ -2,11 +2,12 @@
 """The bundle is one that the policy node loads and runs for any hand of the space; the graph alone acts the same."""
 from __future__ import annotations
 
-
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
+
+from tests.dex_learn.policy.made import made_pictures, made_records  # noqa: E402
 
 from dex_core.bundle import load_bundle  # noqa: E402
 from dex_core.bundle.testing import write_latent_fixture  # noqa: E402
@@ -22,7 +23,6 @@ from dex_learn.policy.train import States, fit_basis  # noqa: E402
 from dex_learn.policy.trunk import TabletopPolicy, Trunk  # noqa: E402
 from dex_learn.policy.vision import VisionNet  # noqa: E402
 from dex_sim.lockstep import Observation  # noqa: E402
-from tests.dex_learn.policy.made import made_pictures, made_records  # noqa: E402
 
 
 def cell_of(hand: str) -> CellConfig:

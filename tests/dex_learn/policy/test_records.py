@@ -10,9 +10,10 @@ import pytest
 
 pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
+from tests.dex_learn.policy.made import made_records  # noqa: E402
+
 from dex_core.errors import DexError  # noqa: E402
 from dex_learn.policy.records import COLUMNS, Records  # noqa: E402
-from tests.dex_learn.policy.made import made_records  # noqa: E402
 
 
 def test_there_and_back(tmp_path: Path) -> None:

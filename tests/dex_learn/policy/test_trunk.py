@@ -7,6 +7,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
+from tests.dex_learn.policy.made import made_records  # noqa: E402
+
 from dex_core.decode import tool_pose_columns, tool_poses_from_columns  # noqa: E402
 from dex_core.text import tokenize  # noqa: E402
 from dex_learn.export import check_parity, run_torch, to_onnx  # noqa: E402
@@ -16,7 +18,6 @@ from dex_learn.policy.scene import FEATURES, Scene  # noqa: E402
 from dex_learn.policy.train import Sentences, States, TrunkTraining, _in_depth, chunk_error, fit_basis, train_trunk, trunk_loss  # noqa: E402
 from dex_learn.policy.trunk import ChunkBasis, TabletopPolicy, Trunk, motions, tools_of  # noqa: E402
 from dex_learn.policy.vision import VisionNet  # noqa: E402
-from tests.dex_learn.policy.made import made_records  # noqa: E402
 
 FLIP = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
 

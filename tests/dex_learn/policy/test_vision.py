@@ -9,12 +9,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
+from tests.dex_learn.policy.made import made_pictures  # noqa: E402
+
 from dex_core.errors import DexError  # noqa: E402
 from dex_learn.policy.draw import Pictures  # noqa: E402
 from dex_learn.policy.layout import OBJECTS  # noqa: E402
 from dex_learn.policy.train_vision import VisionTraining, object_loss, point_loss, refit_heads, seen_errors, train_vision  # noqa: E402
 from dex_learn.policy.vision import GRID, KEYPOINTS, POINT_OF, TAUGHT, VisionNet  # noqa: E402
-from tests.dex_learn.policy.made import made_pictures  # noqa: E402
 
 
 def test_shapes_and_presence_of_groups() -> None:

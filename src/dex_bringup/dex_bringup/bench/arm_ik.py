@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from dex_bringup.bench.arm_ik_peers import PEERS, arm_alone
+from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.config import load_robot, read_description
 from dex_core.kinematics import ArmKinematics, load_arm
 from dex_core.kinematics.arm_ik import ArmIk
 from dex_core.kinematics.arm_ik_dual import load_dual_arm_ik
 from dex_core.types import Array
-
-from dex_bringup.bench.arm_ik_peers import PEERS, arm_alone
-from dex_bringup.bench.report import Goal, Report, percentile
 
 ARMS = ("xarm7", "fr3", "panda", "g1-left", "g1-right")
 FRAMES, DT_S = 300, 0.02

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
+
 from dex_core.kinematics import ArmKinematics
 from dex_core.types import Array
 

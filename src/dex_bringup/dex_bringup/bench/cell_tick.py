@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.config import CellConfig, Interface, load_cell
 from dex_core.kinematics import load_arm
 from dex_core.kinematics.arm_ik import ArmIk
@@ -17,8 +19,6 @@ from dex_core.kinematics.chunk_ik import solve_chunk
 from dex_core.kinematics.hand_ik import HandIk, load_hand_model
 from dex_core.limits import JointLimits, LimitPipeline, Moment, Motion
 from dex_core.types import Array
-
-from dex_bringup.bench.report import Goal, Report, percentile
 
 TICK_MS = 0.1
 CHUNK_MS = 4.0

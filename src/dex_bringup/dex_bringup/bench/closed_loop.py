@@ -7,11 +7,10 @@ import argparse
 from collections import Counter
 from collections.abc import Callable
 
-from dex_core.config import load_task
-
 from dex_bringup.arguments import OWN
 from dex_bringup.bench.live import LiveCell
 from dex_bringup.bench.report import Goal, Report, percentile
+from dex_core.config import load_task
 
 FIRST_UNSEEN_SEED = 100_000
 SUCCESS_RATE = 0.9

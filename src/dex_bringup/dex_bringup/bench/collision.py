@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.config import CellConfig, load_cell
 from dex_core.kinematics.collision import CollisionModel
 from dex_core.types import Array
-
-from dex_bringup.bench.report import Goal, Report, percentile
 
 QUERY_MS = 0.2
 CHUNK_MS = 10.0

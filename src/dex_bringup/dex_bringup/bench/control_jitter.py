@@ -8,16 +8,16 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dex_core.config import load_task
-from dex_msgs.msg import JointCommand
-from dex_ros import names
-from dex_ros.convert import time_from_msg
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from dex_bringup.bench.closed_loop import FIRST_UNSEEN_SEED
 from dex_bringup.bench.live import LiveCell
 from dex_bringup.bench.report import Goal, Report, percentile
+from dex_core.config import load_task
+from dex_msgs.msg import JointCommand
+from dex_ros import names
+from dex_ros.convert import time_from_msg
 
 PERIOD_ERROR_MS = 3.0
 
@@ -31,8 +31,9 @@ class StreamMeter:
     """Takes every command from a thread of its own and keeps when it was stamped, received, and in which mode."""
 
     def __init__(self, node: Any) -> None:
-        from dex_eval.record_node import RawSubscription
         from rclpy.serialization import deserialize_message
+
+        from dex_eval.record_node import RawSubscription
 
         self.rows: list[tuple[int, int, int]] = []  # (stamp, source time, mode)
         profile = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000, reliability=ReliabilityPolicy.RELIABLE)

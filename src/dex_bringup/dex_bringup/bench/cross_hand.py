@@ -7,9 +7,8 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from dex_core.errors import DexError
-
 from dex_bringup.bench.report import Goal, Report
+from dex_core.errors import DexError
 
 PUSH_MEAN, LEMONS_MEAN, UNSEEN_OVER_SEEN = 0.9, 0.7, 0.8
 GOALS = (

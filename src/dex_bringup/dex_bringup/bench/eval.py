@@ -7,10 +7,9 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from dex_core.config import load_task
-
 from dex_bringup.bench.live import LiveCell
 from dex_bringup.bench.report import Goal, Report, percentile
+from dex_core.config import load_task
 
 SPEED_GOAL = 10.0
 SEED = 100_000

@@ -6,12 +6,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from dex_core.config import load_task
-from dex_ros.convert import timing_from_msg
-
 from dex_bringup.bench.closed_loop import FIRST_UNSEEN_SEED, OVERHEAD_MS
 from dex_bringup.bench.live import LiveCell
 from dex_bringup.bench.report import Goal, Report, percentile
+from dex_core.config import load_task
+from dex_ros.convert import timing_from_msg
 
 STAGES = ("observed", "observation_ready", "inference_started", "inferred", "published", "decoded", "accepted", "first_command")
 

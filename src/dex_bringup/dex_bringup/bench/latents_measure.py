@@ -10,7 +10,16 @@ import numpy as np
 
 from dex_bringup.bench.latents_hands import FREE, CodedHand, Space
 from dex_core.retarget.latent_scores import (
-    PairErrors, ScoredHand, best_rotation, continuity, interpolation, is_pinch, pair_errors, reconstruction, sample_pinches, sample_uniform,
+    PairErrors,
+    ScoredHand,
+    best_rotation,
+    continuity,
+    interpolation,
+    is_pinch,
+    pair_errors,
+    reconstruction,
+    sample_pinches,
+    sample_uniform,
     shared_fingers,
 )
 from dex_core.types import Array

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from dex_msgs.msg import ChunkReport, CommandReport
-from dex_ros import names, qos
-
 from dex_bringup.bench.report import percentile
 from dex_bringup.client import CellClient, TaskResult
 from dex_bringup.resolve import resolve
 from dex_bringup.supervisor import Supervisor
+from dex_msgs.msg import ChunkReport, CommandReport
+from dex_ros import names, qos
 
 START_TIMEOUT_S = 90.0
 ACTIVE_AGAIN_S = 30.0
@@ -37,7 +36,7 @@ class LiveCell:
         self.commands: list[CommandReport] = []
         self.start_s = 0.0
 
-    def __enter__(self) -> "LiveCell":
+    def __enter__(self) -> LiveCell:
         try:
             self.supervisor.start()
             self.start_s = self.supervisor.wait_active(START_TIMEOUT_S)

@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from dex_core.errors import ConfigError
-
 from dex_bringup.arguments import declared_arguments
+from dex_core.errors import ConfigError
 
 
 def parse_words(words: Iterable[str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ import sysconfig
 from pathlib import Path
 
 import setuptools  # noqa: F401  (provides distutils where Python has none)
+
 from distutils.core import run_setup  # isort: skip
 
 PATH_FILE = 'dex_stack.pth'

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from dex_core.errors import ConfigError, DexError
-from dex_description.forward import joint_positions, link_poses
-from dex_description.urdf import Shape
 from numpy.typing import NDArray
 
 from dex_bringup.show.subject import Subject
+from dex_core.errors import ConfigError, DexError
+from dex_description.forward import joint_positions, link_poses
+from dex_description.urdf import Shape
 
 if TYPE_CHECKING:
     import mujoco
@@ -96,6 +96,7 @@ def _font(size: int) -> object:
 def _render(subject: Subject, positions: dict[str, float], size_wh: tuple[int, int], collision: bool) -> Image.Image:
     os.environ.setdefault("MUJOCO_GL", "egl")
     import mujoco
+
     from dex_sim.bodies import COLLISION_GROUP, VISUAL_GROUP
 
     points, (width, height) = outline(subject, positions), (FINER * size_wh[0], FINER * size_wh[1])
@@ -147,6 +148,7 @@ def _view(subject: Subject) -> tuple[float, float]:
 def _studio(subject: Subject, points: NDArray[np.float64], size_wh: tuple[int, int]) -> mujoco.MjModel:
     """The subject on an endless sheet of paper under a key, a fill and a back light."""
     import mujoco
+
     from dex_sim.bodies import add_robot_tree
     from dex_sim.servos import Servo
 

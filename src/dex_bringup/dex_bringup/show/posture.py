@@ -6,12 +6,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dex_core.config import FixedFrame, RobotConfig
 from dex_core.config.load import default_home
 from dex_description import RobotDescription
 from dex_description.forward import link_poses, transform
 from dex_description.urdf import Origin
-from numpy.typing import NDArray
 
 POSES = ("open", "half", "closed", "home")
 CLOSED, HALF = 0.85, 0.4

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from dex_bringup.show.posture import POSES, Ends, finger_ends, posture
 from dex_core.config import CellConfig, FixedFrame, RobotConfig, load_cell, load_robot
 from dex_core.config.cell import SIDES
 from dex_core.config.load import allowed_names, default_home, names_in, resolve_name
 from dex_core.errors import ConfigError
 from dex_description import RobotDescription, compose_cell_urdf, parse_urdf, read_urdf
-
-from dex_bringup.show.posture import POSES, Ends, finger_ends, posture
 
 OVERRIDABLE = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm")
 

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import viser
-from dex_core.errors import ConfigError, DeviceError
-from dex_description.forward import joint_positions, joint_transform, transform
-from dex_description.urdf import Joint, Origin, Shape
 from numpy.typing import NDArray
 
 from dex_bringup.show.subject import Part, Subject
+from dex_core.errors import ConfigError, DeviceError
+from dex_description.forward import joint_positions, joint_transform, transform
+from dex_description.urdf import Joint, Origin, Shape
 
 ROOT = "/robot"
 TIP_AXES_M, PALM_AXES_M = 0.012, 0.04
