@@ -89,9 +89,9 @@ def _shapes(name: str, side: str, stiffness_nm_rad: tuple[float, ...]) -> tuple[
     """A hand, its joints (open, push, grasp) in the order of its configuration, and its gap around a ball [m]."""
     pinching = PinchingHand(name, side)
     hold = pinching.hold()
-    level, tips = pinch_direction(side), BALL_GAP_M * pinch_direction(side)
-    wide = pinching.thumb_to(hold.position_rad, hold.vector_m - tips + (BALL_GAP_M + OPEN_M) * pinch_direction(side, *OPEN_RAD))
-    push = pinching.thumb_to(hold.position_rad, hold.vector_m - tips + PUSH_GAP_M * pinch_direction(side, *PUSH_RAD))
+    level, tips = pinch_direction(side), BALL_GAP_M * pinch_direction(side)  # a tilt turns a hand about its pinch: level stays level
+    wide = pinching.thumb_to(hold.position_rad, hold.vector_m - tips + hold.axes @ ((BALL_GAP_M + OPEN_M) * pinch_direction(side, *OPEN_RAD)))
+    push = pinching.thumb_to(hold.position_rad, hold.vector_m - tips + hold.axes @ (PUSH_GAP_M * pinch_direction(side, *PUSH_RAD)))
     closer = SPARE_M + SQUEEZE_N * _compliance(pinching, hold.position_rad, level, np.array(stiffness_nm_rad))
     grasp = pinching.narrowed(hold.position_rad, hold.vector_m - closer * level)
     return pinching, (wide, push, grasp), float(hold.vector_m @ level)

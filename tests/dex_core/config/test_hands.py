@@ -164,10 +164,12 @@ def test_is_mounted_on_every_arm(name: str, side: str) -> None:
     assert set(robot.mounts) == set(ARMS) | {"xarm7", "fr3", "panda", "g1"}
     q = opened(hand(name, side))
     palm = hand(name, side).pose(q, robot.palm[side].link)[:3, :3] @ rotation_rpy(robot.palm[side].rpy_rad)
+    grasp = (robot.grasp or robot.palm)[side]
+    grasping = hand(name, side).pose(q, grasp.link)[:3, :3] @ rotation_rpy(grasp.rpy_rad)
     for arm, mount in ((arm, sides[side]) for arm, sides in robot.mounts.items()):
         outwards = np.eye(3)[0 if arm == "g1" else 2]
-        fingers = rotation_rpy(mount.rpy_rad) @ palm[:, 2]
-        assert fingers @ outwards > 0.999, f"on {arm} the fingers point away from the flange"
+        fingers, grasps = (rotation_rpy(mount.rpy_rad) @ axes[:, 2] @ outwards for axes in (palm, grasping))
+        assert fingers > 0.8 and max(fingers, grasps) > 0.999, f"on {arm} the fingers, or on a wedge the grasp frame, point away from the flange"
         assert 0.0 <= mount.xyz_m @ outwards <= 0.2, f"on {arm} the hand stands on the flange"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dex_core.bundle.testing import write_fixture_pair, write_latent_fixture
-from dex_core.decode.mounted import ArmInWorld, homogeneous
+from dex_core.decode.mounted import ArmInWorld, grasp_in_root, homogeneous
 from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import BundleError, DexError
 from dex_core.policy.hands import HandLatents
@@ -41,7 +41,8 @@ def policy(bundle: Bundle) -> ChunkPolicy:
 
 def mounted_hand(bundle: Bundle, side: str, hand: str) -> MountedHand:
     """A hand with a grasp frame of its own at an odd place."""
-    interface, grasp = CELLS[hand].interface(f"{side}_hand"), np.eye(4)
+    interface = CELLS[hand].interface(f"{side}_hand")
+    grasp = grasp_in_root(interface)
     grasp[:3, 3] = (0.05, 0.01, 0.1) if hand == "inspire" else (0.06, -0.02, 0.08)
     assert bundle.space is not None
     return MountedHand(side, hand, interface.mounted_on, homogeneous(interface.mount) @ grasp, bundle.space.graph_sha256(f"{side}_{hand}/decoder"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from dex_core.config import FixedFrame, load_robot, read_description
 from dex_core.errors import ConfigError
 from dex_core.kinematics.collision_shapes import read_shapes
+from dex_core.kinematics.tree import rotation_rpy
 from dex_core.retarget.compiled import make_problem
-from dex_core.retarget.grasp_ball import BALL_M, Capsules, fit_ball, opposition
-from dex_core.retarget.grasp_search import search_hold
+from dex_core.retarget.grasp_ball import BALL_M, Capsules, Parts, fit_ball, opposition
 from dex_core.retarget.retargeter import spread_starts
 from dex_core.retarget.target import TargetHand
 from dex_core.types import Array
@@ -35,20 +35,30 @@ FORWARD_M = (0.0, 0.04, 0.08, 0.12)
 MISS_M, MISS_COST = 2e-3, 3.0
 SQUINT_RAD, SQUINT_COST_M = math.radians(25.0), 0.08
 """Contacts that face each other within the first angle cost nothing, beyond it so many metres of room below per radian."""
-
-
 WORST_SQUINT_RAD = math.radians(45.0)
-"""A pinch of the tips whose contacts face each other less than this slips."""
+"""A pinch of the tips whose contacts face each other less than this slips: the hand is held tilted."""
+TILTS_RAD, FACING_RAD = tuple(math.radians(angle) for angle in range(5, 65, 5)), math.radians(15.0)
+"""Tilts that are tried, smallest first, and how well the contacts of a tilted hand face each other."""
 
 
 class Hold(NamedTuple):
     """A hand around a ball of 50 mm on a table: joints (n,) [rad], the ball's middle in the root frame [m], thumb tip to index tip (3,) on the
-    palm's axes [m], and by how much the two contacts fail to face each other [rad]."""
+    palm's axes [m], by how much the two contacts fail to face each other [rad], and axes (3, 3) of the grasp frame, columns on the palm's."""
 
     position_rad: Array
     centre_m: Array
     vector_m: Array
     squint_rad: float
+    axes: Array
+
+
+class _Pinch(NamedTuple):
+    """Joints (n,) [rad], the hand's shapes there, middle (3,) between the two tips and thumb tip to index tip (3,), palm's axes [m]."""
+
+    position_rad: Array
+    parts: Parts
+    middle_m: Array
+    vector_m: Array
 
 
 def pinch_direction(side: str, azimuth_rad: float = AZIMUTH_RAD, elevation_rad: float = ELEVATION_RAD) -> Array:
@@ -57,8 +67,22 @@ def pinch_direction(side: str, azimuth_rad: float = AZIMUTH_RAD, elevation_rad: 
     return np.array([-math.cos(elevation_rad) * math.cos(azimuth_rad), across if side == "right" else -across, math.sin(elevation_rad)])
 
 
+def tilted_axes(side: str, tilt_rad: float) -> Array:
+    """(3, 3) axes of a hand of ``side`` that is turned about its pinch so that its palm looks down, columns on the palm's axes.
+
+    The pinch itself stays level and keeps its heading, whatever the tilt.
+    """
+    across, down = pinch_direction(side), np.array([0.0, 0.0, 1.0])
+    ahead = np.cross(across, down) if side == "left" else np.cross(down, across)  # level, square to the pinch, mostly out of the palm
+    turned = math.cos(tilt_rad) * down + math.sin(tilt_rad) * ahead
+    level = math.cos(tilt_rad) * ahead - math.sin(tilt_rad) * down
+    return np.outer(across, across) + np.outer(level, ahead) + np.outer(turned, down)
+
+
 class PinchingHand:
     """A hand that pinches between thumb and index, its other fingers beside the index.
+
+    Where fingers that point straight down would hang below the pinch, the hand is held tilted (:attr:`tilt_rad`).
 
     Args:
         name: of ``config/hands``, or an alias.
@@ -91,12 +115,31 @@ class PinchingHand:
         """How far any moving part goes along the palm's +Z, from the root's origin [m]."""
         return self._capsules.at(q).reach_m
 
+    @cached_property
+    def tilt_rad(self) -> float:
+        """The smallest tilt with which it picks a ball from a table [rad]: 0 for a hand that can with its fingers straight down.
+
+        Tilted, its pinch is enough above the lowest part, and contacts face each other there. 0 where no tilt will do.
+        """
+        if self._held(self._best_pinch(0.0), 0.0).squint_rad <= WORST_SQUINT_RAD:
+            return 0.0
+        for tilt in TILTS_RAD:
+            below, squint = self._at_table(self._of(self._best_pinch(tilt)), tilt)
+            if below <= LOWEST_M and squint <= FACING_RAD:
+                return tilt
+        return 0.0
+
     def pinch(self) -> Array:
         """(n,) joints of the pinch along :func:`pinch_direction` whose contacts face each other with least of the hand below them.
 
         The best of all solutions found from many starts; what it misses of the pinch counts against it. Deterministic.
         """
-        hand, rows = self.hand, self._rows
+        return self._best_pinch(self.tilt_rad)
+
+    @cached_property
+    def _pinches(self) -> list[_Pinch]:
+        """The common pinch, a solution per start."""
+        hand, rows, found = self.hand, self._rows, []
         pairs = [(row, self._thumb) for row in rows] + [(row, -1) for row in rows]
         problem = make_problem(hand.kinematics, hand.kinematics.tips, pairs, hand.free)
         wanted = SEARCH_GAP_M * pinch_direction(hand.side)
@@ -104,15 +147,19 @@ class PinchingHand:
         beside = np.zeros((len(rows), 3))
         beside[:, 1] = goal[:, 1] - goal[0, 1]
         weights = np.array([1.0] + [OTHERS] * (len(rows) - 1) + [STRAIGHT] * len(rows))
-        best, least = hand.rest_rad, math.inf
         for forward in FORWARD_M:
             goal[:, 0] = forward
             targets = np.concatenate([hand.in_root(wanted + beside), hand.in_root(goal)])
             for start in spread_starts(hand, STARTS):
-                q = problem.solve(targets, weights, hand.rest_rad, np.full(start.size, REST), start).position_rad
-                cost = self._cost(q, wanted)
-                if cost < least - 1e-6:
-                    best, least = q, cost
+                found.append(self._of(problem.solve(targets, weights, hand.rest_rad, np.full(start.size, REST), start).position_rad))
+        return found
+
+    def _best_pinch(self, tilt_rad: float) -> Array:
+        best, least = self.hand.rest_rad, math.inf
+        for pinch in self._pinches:
+            cost = self._cost(pinch, tilt_rad)
+            if cost < least - 1e-6:
+                best, least = pinch.position_rad, cost
         return best
 
     def thumb_to(self, pinch: Array, vector_m: Array) -> Array:
@@ -135,39 +182,56 @@ class PinchingHand:
         return problem.solve(closer, weights, pinch, np.full(pinch.size, NEAR), pinch).position_rad
 
     def hold(self) -> Hold:
-        """The hand as it just touches a ball of 50 mm on a table below it: pinched by the tips or, where they cannot, anywhere on both fingers."""
-        pinch, found = self.pinch(), []
-        for gap in GAPS_M:
-            q = self.narrowed(pinch, gap * pinch_direction(self.hand.side))
-            middle = self.hand.in_palm(self._middle(q))
-            start = np.array([middle[0], middle[1], self.reach(q) - LOWEST_M])
-            ball = fit_ball(self._capsules.at(q), start)
-            found.append((ball.cost_m, Hold(q, self.hand.in_root(ball.centre_m), self.vector(q), ball.squint_rad)))
-        best = min(found, key=lambda entry: entry[0])[1]
-        if best.squint_rad > WORST_SQUINT_RAD:
-            searched = search_hold(self.hand, self._capsules, LOWEST_M)
-            if searched is not None and searched[1].squint_rad < best.squint_rad:
-                q, ball = searched
-                best = Hold(q, self.hand.in_root(ball.centre_m), self.vector(q), ball.squint_rad)
-        return best
+        """The hand as it just touches a ball of 50 mm on a table below it, upright or tilted."""
+        return self._held(self.pinch(), self.tilt_rad)
 
     def frame(self) -> FixedFrame:
-        """The grasp frame in the palm's link: origin in the middle of the ball of :meth:`hold`, axes of the palm."""
-        pose = self.hand.kinematics.pose(self.hand.rest_rad, self._palm.link)
-        centre = pose[:3, :3].T @ (self.hold().centre_m - pose[:3, 3])
-        return FixedFrame(self._palm.link, tuple(float(v) for v in centre), self._palm.rpy_rad)
+        """The grasp frame in the palm's link: origin in the middle of the ball of :meth:`hold`, axes of the palm, of a tilted hand turned with it."""
+        pose, hold = self.hand.kinematics.pose(self.hand.rest_rad, self._palm.link), self.hold()
+        centre = pose[:3, :3].T @ (hold.centre_m - pose[:3, 3])
+        rpy = _rpy(rotation_rpy(self._palm.rpy_rad) @ hold.axes) if self.tilt_rad else self._palm.rpy_rad
+        return FixedFrame(self._palm.link, tuple(float(v) for v in centre), rpy)
+
+    def _held(self, pinch: Array, tilt_rad: float) -> Hold:
+        """The best of the ball's fits between the tips of ``pinch`` (n,), narrowed to several gaps."""
+        axes, found = tilted_axes(self.hand.side, tilt_rad), []
+        for gap in GAPS_M:
+            q = self.narrowed(pinch, gap * pinch_direction(self.hand.side))
+            parts, middle = self._capsules.at(q).turned(axes), self._middle(q) @ axes
+            ball = fit_ball(parts, np.array([middle[0], middle[1], parts.reach_m - LOWEST_M]))
+            found.append((ball.cost_m, Hold(q, self.hand.in_root(axes @ ball.centre_m), self.vector(q), ball.squint_rad, axes)))
+        return min(found, key=lambda entry: entry[0])[1]
 
     def _middle(self, q: Array) -> Array:
+        """(3,) between the tips of thumb and index, on the palm's axes [m]."""
         tips = self.hand.kinematics.fingertips(q)
-        return 0.5 * (tips[self._rows[0]] + tips[self._thumb])
+        return self.hand.in_palm(0.5 * (tips[self._rows[0]] + tips[self._thumb]))
 
-    def _cost(self, q: Array, wanted: Array) -> float:
-        """What of the hand is below the pinch's middle [m], plus what the pinch misses and how badly the contacts face each other."""
-        parts, middle = self._capsules.at(q), self.hand.in_palm(self._middle(q))
-        miss = float(np.linalg.norm(self.vector(q) - wanted))
-        squint = opposition(parts, np.array([middle[0], middle[1], parts.reach_m - LOWEST_M]))
-        below = max(parts.reach_m - middle[2], LOWEST_M - BALL_M / 2)
-        return float(below + MISS_COST * max(0.0, miss - MISS_M) + SQUINT_COST_M * max(0.0, squint - SQUINT_RAD))
+    def _of(self, q: Array) -> _Pinch:
+        return _Pinch(q, self._capsules.at(q), self._middle(q), self.vector(q))
+
+    def _at_table(self, pinch: _Pinch, tilt_rad: float) -> tuple[float, float]:
+        """How far the hand goes below its pinch's middle [m], and the contacts' squint at the height of a ball on the table [rad]."""
+        axes = tilted_axes(self.hand.side, tilt_rad)
+        parts, middle = pinch.parts.turned(axes), pinch.middle_m @ axes
+        reach = parts.reach_m
+        return reach - float(middle[2]), opposition(parts, np.array([middle[0], middle[1], reach - LOWEST_M]))
+
+    def _cost(self, pinch: _Pinch, tilt_rad: float) -> float:
+        """What of the hand is below the pinch's middle [m], plus what the pinch misses and how badly the contacts face each other.
+
+        Of a tilted hand room enough is as good as more of it, but every degree of squint counts: it is tilted for the contacts' sake.
+        """
+        below, squint = self._at_table(pinch, tilt_rad)
+        enough, free = (LOWEST_M, 0.0) if tilt_rad else (LOWEST_M - BALL_M / 2, SQUINT_RAD)
+        miss = float(np.linalg.norm(pinch.vector_m - SEARCH_GAP_M * pinch_direction(self.hand.side)))
+        return max(below, enough) + MISS_COST * max(0.0, miss - MISS_M) + SQUINT_COST_M * max(0.0, squint - free)
+
+
+def _rpy(rotation: Array) -> tuple[float, float, float]:
+    """Roll, pitch, yaw of (3, 3), R = Rz Ry Rx [rad]."""
+    (r00, _, _), (r10, _, _), (r20, r21, r22) = rotation.tolist()
+    return math.atan2(r21, r22), math.atan2(-r20, math.hypot(r21, r22)), math.atan2(r10, r00)
 
 
 @cache

@@ -18,15 +18,25 @@ SQUINT_M = 0.009
 
 
 class Parts(NamedTuple):
-    """Capsules of thumb and index, ends (k, 3) twice and radii (k,), on the palm's axes [m], and how far the whole hand reaches along +Z."""
+    """Capsules of the thumb, of the index and of the whole hand: ends (k, 3) twice and radii (k,), on the palm's axes or as turned [m]."""
 
     thumb: tuple[Array, Array, Array]
     index: tuple[Array, Array, Array]
-    reach_m: float
+    whole: tuple[Array, Array, Array]
+
+    @property
+    def reach_m(self) -> float:
+        """How far the whole hand reaches along +Z."""
+        first, last, radius = self.whole
+        return float((np.maximum(first[:, 2], last[:, 2]) + radius).max())
+
+    def turned(self, axes: Array) -> Parts:
+        """The same on other axes (3, 3), columns on those it is given on."""
+        return Parts(*((first @ axes, last @ axes, radius) for first, last, radius in self))
 
 
 class Ball(NamedTuple):
-    """Middle (3,) on the palm's axes [m], how far the contacts are from facing each other [rad], and the cost of both misfits [m]."""
+    """Middle (3,) on the axes of the fingers' parts [m], how far the contacts are from facing each other [rad], and the cost of both misfits [m]."""
 
     centre_m: Array
     squint_rad: float
@@ -52,7 +62,7 @@ class Capsules:
         self._of = {finger: np.isin(self._joint, list(joints - both)) for finger, joints in own.items()}
 
     def at(self, q: Array) -> Parts:
-        """Where they are at joints (n,)."""
+        """Where they are at joints (n,), on the palm's axes."""
         kinematics, first, last = self._hand.kinematics, np.empty((len(self._data), 3)), np.empty((len(self._data), 3))
         for joint in self._joints:
             pose, rows = kinematics.pose(q, kinematics.tree.joints[joint]), self._joint == joint
@@ -60,7 +70,7 @@ class Capsules:
             last[rows] = self._data[rows, 3:6] @ pose[:3, :3].T + pose[:3, 3]
         first, last, radius = self._hand.in_palm(first), self._hand.in_palm(last), self._data[:, 6]
         thumb, index = ((first[rows], last[rows], radius[rows]) for rows in (self._of["thumb"], self._of["index"]))
-        return Parts(thumb, index, float((np.maximum(first[:, 2], last[:, 2]) + radius).max()))
+        return Parts(thumb, index, (first, last, radius))
 
     def _above(self, tip: str) -> set[int]:
         tree, found = self._hand.kinematics.tree, set()
