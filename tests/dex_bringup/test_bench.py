@@ -16,7 +16,9 @@ from dex_bringup.bench.report import Goal, Report, percentile
 from dex_bringup.cli import main
 
 
-@pytest.mark.parametrize(("figures", "met"), [({"a": 3.0}, True), ({"a": 3.1}, False), ({}, False), ({"a": math.nan}, False), ({"a": None}, False), ({"a": "3"}, False)])
+@pytest.mark.parametrize(
+    ("figures", "met"), [({"a": 3.0}, True), ({"a": 3.1}, False), ({}, False), ({"a": math.nan}, False), ({"a": None}, False), ({"a": "3"}, False)]
+)
 def test_goal_at_most(figures: dict, met: bool) -> None:
     assert Goal("a", at_most=3.0).met(figures) is met
 
@@ -57,7 +59,9 @@ def test_period_figures() -> None:
 def test_check_exits_one_and_names_the_goal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     import dex_bringup.bench.latency as latency
 
-    monkeypatch.setattr(latency, "run", lambda _options, _say: Report("latency", {"overhead_p50_ms": 50.0}, (Goal("overhead_p50_ms", at_most=40.0, unit="ms"),)))
+    monkeypatch.setattr(
+        latency, "run", lambda _options, _say: Report("latency", {"overhead_p50_ms": 50.0}, (Goal("overhead_p50_ms", at_most=40.0, unit="ms"),))
+    )
     assert main(["bench", "latency", "--check"]) == 1
     assert "goal missed: overhead_p50_ms at most 40 ms: 50.0" in capsys.readouterr().err
     assert main(["bench", "latency"]) == 0

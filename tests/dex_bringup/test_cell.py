@@ -124,7 +124,10 @@ def test_stop_is_latched(witness: Witness) -> None:
 def test_the_recording_holds_it_all(witness: Witness) -> None:
     time.sleep(1.5)  # the recorder flushes every half second
     recording = Recording(witness.cell.resolution.run_folder / "bag")
-    expected = {"/" + n for n in (names.IMAGE, names.ACTION_CHUNK, names.DECODED_CHUNK, names.JOINT_COMMAND, names.CHUNK_REPORT, names.SAFETY_STATE, names.TASK_STATE)}
+    expected = {
+        "/" + n
+        for n in (names.IMAGE, names.ACTION_CHUNK, names.DECODED_CHUNK, names.JOINT_COMMAND, names.CHUNK_REPORT, names.SAFETY_STATE, names.TASK_STATE)
+    }
     assert expected <= set(recording.counts) and {"/tf_static", "/robot_description"} <= set(recording.counts)
     episode = load_episode(recording)
     assert len(episode.chunks) >= 5 and set(episode.instructions.values()) == {INSTRUCTION}

@@ -56,5 +56,7 @@ def test_a_port_in_use_is_named(cell: CellConfig) -> None:
 
 
 def test_real_hardware_binds_no_port(cell: CellConfig) -> None:
-    interfaces = {n: dataclasses.replace(i, address=dataclasses.replace(i.address, real=f"10.9.8.7:{k}")) for k, (n, i) in enumerate(cell.interfaces.items())}
+    interfaces = {
+        n: dataclasses.replace(i, address=dataclasses.replace(i.address, real=f"10.9.8.7:{k}")) for k, (n, i) in enumerate(cell.interfaces.items())
+    }
     claim_cell(dataclasses.replace(cell, simulated=False, interfaces=interfaces), "real").release()

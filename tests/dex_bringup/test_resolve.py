@@ -102,7 +102,9 @@ def test_real_hardware_needs_a_real_camera(tmp_path: Path) -> None:
         resolve(arguments={"sim": "false", "addresses": REAL}, run_folder=tmp_path)
 
 
-@pytest.mark.parametrize(("hand", "driver"), [("ability", "ability_serial"), ("leap", "leap_dynamixel"), ("xhand", "xhand_sdk"), ("dexh13", "dexh13_sdk")])
+@pytest.mark.parametrize(
+    ("hand", "driver"), [("ability", "ability_serial"), ("leap", "leap_dynamixel"), ("xhand", "xhand_sdk"), ("dexh13", "dexh13_sdk")]
+)
 def test_a_hand_that_has_no_driver_is_simulated_only(hand: str, driver: str, tmp_path: Path) -> None:
     arguments = {"right_hand": hand, "sim": "false", "addresses": REAL}
     with pytest.raises(ConfigError, match=rf"right_hand .* needs the hand driver '{driver}', which there is not; there is: \['inspire_modbus'\]"):

@@ -69,7 +69,9 @@ def test_a_model_of_wrist_poses_reproduces_its_chunks(tmp_path: Path, hand: str)
 
 
 def test_pictures_alone_can_be_evaluated(small_cell: CellConfig, tmp_path: Path) -> None:
-    bag = write_episode(tmp_path / "bag", small_cell, edit=lambda topic, _ns, message: None if topic in (names.ACTION_CHUNK, names.POLICY_STATUS) else message)
+    bag = write_episode(
+        tmp_path / "bag", small_cell, edit=lambda topic, _ns, message: None if topic in (names.ACTION_CHUNK, names.POLICY_STATUS) else message
+    )
     with pytest.raises(BagError, match="--instruction"):
         evaluate(bag)
     assert evaluate(bag, instruction="push the two cans").result["replayed"] == 5

@@ -85,7 +85,16 @@ def record(robot: Robot, tmp_path: Path) -> Iterator[Callable[..., subprocess.Po
 
     def start(**options: Any) -> subprocess.Popen:
         environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)}
-        command = [sys.executable, "-m", "dex_eval.record_node", "--ros-args", "-p", f"cell_file:='{tmp_path / 'cell.yaml'}'", "-p", f"folder:='{tmp_path / 'run'}'"]
+        command = [
+            sys.executable,
+            "-m",
+            "dex_eval.record_node",
+            "--ros-args",
+            "-p",
+            f"cell_file:='{tmp_path / 'cell.yaml'}'",
+            "-p",
+            f"folder:='{tmp_path / 'run'}'",
+        ]
         started.append(subprocess.Popen(command, env={**environment, **options.pop("env", {})}, **options))
         robot.recorder = started[-1]
         return started[-1]
@@ -131,8 +140,14 @@ def test_readable_after_sigkill_up_to_the_last_second(robot: Robot, record: Call
 
 
 def test_a_refusing_disk_is_said_and_the_node_lives_on(robot: Robot, record: Callable[..., subprocess.Popen], tmp_path: Path) -> None:
-    no_segment = {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", "FASTRTPS_DEFAULT_PROFILES_FILE": "", "FASTDDS_DEFAULT_PROFILES_FILE": ""}  # a segment is a file, too
-    process = record(env=no_segment, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12 << 20, 12 << 20)), stderr=subprocess.PIPE, text=True)
+    no_segment = {
+        "FASTDDS_BUILTIN_TRANSPORTS": "UDPv4",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": "",
+        "FASTDDS_DEFAULT_PROFILES_FILE": "",
+    }  # a segment is a file, too
+    process = record(
+        env=no_segment, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (12 << 20, 12 << 20)), stderr=subprocess.PIPE, text=True
+    )
     robot.run(lambda: robot.beat.reason == "recorder_failed", "recorder")
     assert process.poll() is None and robot.beat.state == 3
     process.send_signal(signal.SIGTERM)

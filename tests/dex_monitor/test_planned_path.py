@@ -50,7 +50,9 @@ def test_a_slice_with_other_joints_is_refused(cell: CellConfig) -> None:
 def test_wrist_poses_are_a_path_themselves(cell: CellConfig) -> None:
     data = np.random.default_rng(2).uniform(-1.0, 1.0, (4, 9))
     paths = PlannedPath(cell).of_chunk(
-        chunk(ActionSlice("left_arm", "wrist_pose", data, POSE_COLUMNS, "world"), ActionSlice("right_arm", "wrist_pose", data, POSE_COLUMNS, "camera"))
+        chunk(
+            ActionSlice("left_arm", "wrist_pose", data, POSE_COLUMNS, "world"), ActionSlice("right_arm", "wrist_pose", data, POSE_COLUMNS, "camera")
+        )
     )
     assert list(paths) == ["left_arm"]
     np.testing.assert_array_equal(paths["left_arm"], data[:, :3])

@@ -142,7 +142,18 @@ class Bench:
 
 
 def start_driver(cell_file: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dex_arms.arm_node", "--ros-args", "-r", "__node:=left_arm", "-p", f"cell_file:={cell_file}", "-p", "interface:=left_arm"]
+    command = [
+        sys.executable,
+        "-m",
+        "dex_arms.arm_node",
+        "--ros-args",
+        "-r",
+        "__node:=left_arm",
+        "-p",
+        f"cell_file:={cell_file}",
+        "-p",
+        "interface:=left_arm",
+    ]
     return subprocess.Popen([*command, *arguments], env={**os.environ, "ROS_DOMAIN_ID": str(DOMAIN)})
 
 

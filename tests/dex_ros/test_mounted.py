@@ -53,7 +53,11 @@ def test_mounted_hands_there_and_back() -> None:
 
 def test_bad_messages_are_refused() -> None:
     good = MountedHand("left", "leap", "left_link_eef", np.eye(4))
-    for change in (lambda m: setattr(m, "side", "middle"), lambda m: setattr(m.grasp.orientation, "w", 0.5), lambda m: setattr(m.grasp.position, "x", np.nan)):
+    for change in (
+        lambda m: setattr(m, "side", "middle"),
+        lambda m: setattr(m.grasp.orientation, "w", 0.5),
+        lambda m: setattr(m.grasp.position, "x", np.nan),
+    ):
         message = mounted_to_msg(good)
         change(message)
         with pytest.raises(DexError):

@@ -138,7 +138,9 @@ def test_reads_outside_the_map_are_refused(served: tuple[InspireBus, InspireHand
     assert reply[0] in (0x83, 0x80) and (reply[0] == 0x80 or reply[1] == code)
 
 
-@pytest.mark.parametrize("address, values, code", [(1546, [1], 2), (1486, [1001], 3), (1486, [-2], 3), (1487, [5], 2), (1484, [5], 3), (1498, [3001], 3)])
+@pytest.mark.parametrize(
+    "address, values, code", [(1546, [1], 2), (1486, [1001], 3), (1486, [-2], 3), (1487, [5], 2), (1484, [5], 3), (1498, [3001], 3)]
+)
 def test_bad_writes_are_refused_whole(served: tuple[InspireBus, InspireHand], address: int, values: list[int], code: int) -> None:
     client = RawTcp(LEFT)
     before = client.read(1486, 6) + client.read(1498, 6)

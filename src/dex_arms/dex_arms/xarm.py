@@ -167,7 +167,12 @@ class XArmDriver:
         if self._report is None or report is None or self._report.age_s() > REPORT_MAX_AGE_S:
             return DeviceHealth(False, "report_stale", f"no report from {self._host} for {REPORT_MAX_AGE_S:.0f} s", values)
         if self._enabled and report.time_ns > self._enabled_ns + 500_000_000 and (report.mode != MODE_SERVO or not report.ready):
-            return DeviceHealth(False, "not_enabled", f"{self._host}: mode {report.mode}, state {STATE_WORDS.get(report.state, report.state)}: somebody else changed it", values)
+            return DeviceHealth(
+                False,
+                "not_enabled",
+                f"{self._host}: mode {report.mode}, state {STATE_WORDS.get(report.state, report.state)}: somebody else changed it",
+                values,
+            )
         if not self._enabled:
             return DeviceHealth(False, "not_enabled", "connected, motors not enabled by this driver", values)
         if report.warning:

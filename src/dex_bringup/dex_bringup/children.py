@@ -48,7 +48,9 @@ def command_of(process: ProcessDescription) -> list[str]:
     if process.package == "rviz2":
         path = shutil.which("rviz2")
         if path is None:
-            raise ConfigError("rviz:=true, but rviz2 is not installed here; install ROS 2 with RViz, or leave rviz:=false and open the recording in Foxglove")
+            raise ConfigError(
+                "rviz:=true, but rviz2 is not installed here; install ROS 2 with RViz, or leave rviz:=false and open the recording in Foxglove"
+            )
         return [path, *process.arguments, "--ros-args", *process.ros_arguments()]
     return [sys.executable, "-m", process.module, *process.arguments, "--ros-args", *process.ros_arguments()]
 

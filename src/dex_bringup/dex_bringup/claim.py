@@ -38,7 +38,10 @@ class Claim:
         except OSError as error:
             holder.close()
             pid = _owner_of(key)
-            raise AlreadyRunningError(f"{what} is in use by process {pid or 'unknown'}; stop it first (kill {pid or 'PID'}), or give another namespace or ROS_DOMAIN_ID", pid) from error
+            raise AlreadyRunningError(
+                f"{what} is in use by process {pid or 'unknown'}; stop it first (kill {pid or 'PID'}), or give another namespace or ROS_DOMAIN_ID",
+                pid,
+            ) from error
         self._sockets[key] = holder
 
     def release(self) -> None:

@@ -62,7 +62,9 @@ class CellClient:
         self.context = context or Context()
         if context is None:
             rclpy.init(args=[], context=self.context, signal_handler_options=SignalHandlerOptions.NO)
-        self.node = rclpy.create_node(f"dex_tool_{os.getpid()}", namespace=namespace, context=self.context, enable_rosout=False, start_parameter_services=False)
+        self.node = rclpy.create_node(
+            f"dex_tool_{os.getpid()}", namespace=namespace, context=self.context, enable_rosout=False, start_parameter_services=False
+        )
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._action: ActionClient | None = None
@@ -232,7 +234,9 @@ class CellClient:
         self.spin_until(sent.done, f"action {names.RUN_TASK} (node task)", 10.0, tick)
         handle = sent.result()
         if not handle.accepted:
-            return TaskResult("REFUSED", "refused", "the task node refused the goal; see its log and /diagnostics", 0.0, 0, float("nan"), float("nan"))
+            return TaskResult(
+                "REFUSED", "refused", "the task node refused the goal; see its log and /diagnostics", 0.0, 0, float("nan"), float("nan")
+            )
         result = handle.get_result_async()
         try:
             self.spin_until(result.done, f"action {names.RUN_TASK} (node task)", timeout_s + deadline_s, tick)
@@ -257,7 +261,9 @@ class PolledService:
 
     def __init__(self, client: CellClient, kind: Any, name: str) -> None:
         self._kind = kind
-        self._node = rclpy.create_node("supervisor", namespace=client.node.get_namespace(), context=client.context, enable_rosout=False, start_parameter_services=False)
+        self._node = rclpy.create_node(
+            "supervisor", namespace=client.node.get_namespace(), context=client.context, enable_rosout=False, start_parameter_services=False
+        )
         self._service = self._node.create_service(kind, name, lambda _request, response: response)
 
     def take(self) -> tuple[Any, Any] | None:

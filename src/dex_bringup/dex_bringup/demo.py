@@ -42,7 +42,12 @@ class Show:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description:<34}"), BarColumn(40), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), console=console, disable=not console.is_terminal,
+            TextColumn("{task.description:<34}"),
+            BarColumn(40),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
         )
         self._bar = self._progress.add_task("starting", total=1.0)
         self._said_s, self._stage = 0.0, ""
@@ -74,13 +79,16 @@ def run_demo(demo: Demo, console: Console) -> int:
     resolution = resolve(demo.cell, {"record": "true", "seed": str(demo.seed), "bundle": demo.bundle})
     instruction = demo.instruction or load_task(resolution.cell.sim.task).instruction
     stop = StopSignal()
-    console.print(f"Cell [bold]{resolution.cell.name}[/], simulated at the wire: {', '.join(f'{n} ({i.robot.name})' for n, i in resolution.cell.interfaces.items())}.")
+    robots = ", ".join(f"{n} ({i.robot.name})" for n, i in resolution.cell.interfaces.items())
+    console.print(f"Cell [bold]{resolution.cell.name}[/], simulated at the wire: {robots}.")
     console.print(f"Run folder {resolution.run_folder}", soft_wrap=True)
     with Show(console) as show:
         supervisor = Supervisor(resolution, notify=show.say)
         try:
             supervisor.start()
-            waited_s = supervisor.wait_active(START_TIMEOUT_S, lambda done, total: show.update(f"{done} of {total} nodes active", done / total), stop.check)
+            waited_s = supervisor.wait_active(
+                START_TIMEOUT_S, lambda done, total: show.update(f"{done} of {total} nodes active", done / total), stop.check
+            )
             show.say(f"{len(supervisor.children)} processes active after {waited_s:.1f} s. Task: [bold]{instruction}[/]")
             result = _run_task(supervisor, instruction, demo.deadline_s, show, stop)
             _save_scene(resolution.cell, resolution.run_folder / "scene.png", show)
@@ -140,7 +148,9 @@ def _tell(result: TaskResult, folder: Path, console: Console) -> None:
     console.print(_stage_table(recorded_latency(episode)))
     hits = recorded_limit_hits(episode)
     console.print(f"Limits that acted: {', '.join(f'{k} {v}' for k, v in hits.items()) or 'none'}")
-    console.print(f"Recording   {folder / 'bag'}  ({episode.recording.duration_s:.0f} s, {sum(episode.recording.counts.values())} messages)", soft_wrap=True)
+    console.print(
+        f"Recording   {folder / 'bag'}  ({episode.recording.duration_s:.0f} s, {sum(episode.recording.counts.values())} messages)", soft_wrap=True
+    )
     console.print(f"Pictures    {folder / 'scene.png'}\n            {folder / 'run.png'}", soft_wrap=True)
     console.print(
         f"Look        Foxglove (app.foxglove.dev): open {folder / 'bag' / 'bag_0.mcap'}\n"
@@ -150,9 +160,14 @@ def _tell(result: TaskResult, folder: Path, console: Console) -> None:
 
 
 _STAGES = (
-    ("camera to complete observation", "observed_to_observation_ready"), ("waiting for the model", "observation_ready_to_inference_started"),
-    ("inference", "inference"), ("publish the chunk", "inferred_to_published"), ("decode the hands", "published_to_decoded"),
-    ("accept at the gate", "decoded_to_accepted"), ("first command", "accepted_to_first_command"), ("camera to first command", "observed_to_first_command"),
+    ("camera to complete observation", "observed_to_observation_ready"),
+    ("waiting for the model", "observation_ready_to_inference_started"),
+    ("inference", "inference"),
+    ("publish the chunk", "inferred_to_published"),
+    ("decode the hands", "published_to_decoded"),
+    ("accept at the gate", "decoded_to_accepted"),
+    ("first command", "accepted_to_first_command"),
+    ("camera to first command", "observed_to_first_command"),
     ("of it besides inference", "overhead"),
 )
 

@@ -18,7 +18,20 @@ from dex_core.config import CellConfig, find_share, load_cell
 from dex_core.errors import DexError
 
 CONNECT_TIMEOUT_S = 0.5
-_DISTRIBUTIONS = ("ros-rclpy", "numpy", "pin", "mujoco", "onnxruntime", "xarm-python-sdk", "pymodbus", "pyserial", "rosbags", "mcap", "opencv-python-headless", "torch")
+_DISTRIBUTIONS = (
+    "ros-rclpy",
+    "numpy",
+    "pin",
+    "mujoco",
+    "onnxruntime",
+    "xarm-python-sdk",
+    "pymodbus",
+    "pyserial",
+    "rosbags",
+    "mcap",
+    "opencv-python-headless",
+    "torch",
+)
 _OPTIONAL = {"torch": "only dex learn needs it: .venv/bin/pip install torch==2.13.0"}
 
 
@@ -40,7 +53,10 @@ def examine(cell_name: str, reach: bool) -> Iterator[Finding]:
     """
     yield Finding("machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     yield from _installed()
-    yield from (_attempt(topic, check) for topic, check in (("messages", _messages), ("offscreen pictures", _egl), ("shared memory profile", _dds), ("run folder", _run_folder)))
+    yield from (
+        _attempt(topic, check)
+        for topic, check in (("messages", _messages), ("offscreen pictures", _egl), ("shared memory profile", _dds), ("run folder", _run_folder))
+    )
     for tool, use in (("ros2", "ros2 launch, ros2 bag; dex up and dex record do without"), ("rviz2", "rviz:=true; recordings open in Foxglove")):
         yield Finding(tool, "ok" if shutil.which(tool) else "note", shutil.which(tool) or f"not installed; needed for {use}")
     yield from _operating_system()
@@ -119,10 +135,18 @@ def _operating_system() -> Iterator[Finding]:
     if may_schedule_realtime():
         yield Finding("real-time priority", "ok", "SCHED_FIFO is allowed")
     else:
-        yield Finding("real-time priority", "note", "not allowed; for less jitter: 'rtprio 80' for your user in /etc/security/limits.d, or docker --cap-add=sys_nice")
+        yield Finding(
+            "real-time priority",
+            "note",
+            "not allowed; for less jitter: 'rtprio 80' for your user in /etc/security/limits.d, or docker --cap-add=sys_nice",
+        )
     stale = [segment for segment in stale_segments() if segment.exists()]
     held_mib = sum(segment.stat().st_size for segment in stale) >> 20
-    yield Finding("shared memory", "ok" if not stale else "note", f"killed processes left {held_mib} MiB in /dev/shm; dex up frees it" if stale else "nothing left behind")
+    yield Finding(
+        "shared memory",
+        "ok" if not stale else "note",
+        f"killed processes left {held_mib} MiB in /dev/shm; dex up frees it" if stale else "nothing left behind",
+    )
     foreign = foreign_ros()
     if foreign:
         yield Finding("other ROS", "missing", f"{foreign} is sourced on top of the wheels of this environment; use a shell without it")
@@ -145,7 +169,10 @@ def _bundles() -> Iterator[Finding]:
         yield Finding("models", "missing", str(error))
         return
     for path in manifests:
-        yield _attempt(f"bundle {path.parent.name}", lambda path=path: (lambda m: f"{m.kind} {m.version}; check it with: dex bundle verify {m.name}")(parse_manifest(path)))
+        yield _attempt(
+            f"bundle {path.parent.name}",
+            lambda path=path: (lambda m: f"{m.kind} {m.version}; check it with: dex bundle verify {m.name}")(parse_manifest(path)),
+        )
     if not manifests:
         yield Finding("models", "missing", "no bundle in models/; make one with: dex learn --help")
 
@@ -168,7 +195,9 @@ def _devices(cell: CellConfig) -> Iterator[Finding]:
             yield Finding(name, "note", "no real address in the cell file; simulated only")
             continue
         if interface.address.transport == "modbus_rtu" or address.startswith("/"):
-            yield Finding(name, "ok" if Path(address).exists() else "missing", f"{address} {'is there' if Path(address).exists() else 'is not there'}")
+            yield Finding(
+                name, "ok" if Path(address).exists() else "missing", f"{address} {'is there' if Path(address).exists() else 'is not there'}"
+            )
             continue
         host, _, port = address.partition(":")
         if port and not port.isdigit():

@@ -109,7 +109,9 @@ def _require_real_hardware(cell: CellConfig) -> None:
     without = [name for name, interface in cell.interfaces.items() if not interface.address.real]
     if without:
         example = ",".join(f"{name}=ADDRESS" for name in without)
-        raise ConfigError(f"sim:=false moves real hardware, and no real address is given for {without}; give addresses:={example} or fill 'real' in the cell file")
+        raise ConfigError(
+            f"sim:=false moves real hardware, and no real address is given for {without}; give addresses:={example} or fill 'real' in the cell file"
+        )
     simulated = [name for name, camera in cell.cameras.items() if camera.driver == "simulated"]
     if simulated:
         raise ConfigError(f"sim:=false, but camera {simulated[0]!r} has the driver 'simulated'; name a real camera's driver in the cell file")
@@ -137,7 +139,13 @@ def new_run_folder() -> Path:
 def process_environment() -> dict[str, str]:
     """What every process gets: one thread per library, pictures without a screen, shared memory with room for pictures."""
     profile = str(find_share("config", "dds", "fastdds_shm.xml"))
-    defaults = {**ONE_THREAD, "MUJOCO_GL": "egl", "PYTHONUNBUFFERED": "1", "FASTRTPS_DEFAULT_PROFILES_FILE": profile, "FASTDDS_DEFAULT_PROFILES_FILE": profile}
+    defaults = {
+        **ONE_THREAD,
+        "MUJOCO_GL": "egl",
+        "PYTHONUNBUFFERED": "1",
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+    }
     return {name: os.environ.get(name) or value for name, value in defaults.items()}
 
 
@@ -146,7 +154,9 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
     environment = process_environment()
     common = {"cell_file": str(run_folder / "cell.yaml"), "autostart": values["autostart"] == "true", "use_sim_time": False}
 
-    def node(package: str, executable: str, name: str, stop_stage: int, essential: bool = False, nice: int = PREFERRED, **parameters: object) -> ProcessDescription:
+    def node(
+        package: str, executable: str, name: str, stop_stage: int, essential: bool = False, nice: int = PREFERRED, **parameters: object
+    ) -> ProcessDescription:
         return ProcessDescription(
             package, executable, name, values["namespace"].strip("/"), {**common, **parameters}, env=environment,
             log_level=values["log_level"], essential=essential, stop_stage=stop_stage, nice=nice,
@@ -171,6 +181,15 @@ def _rviz(values: Mapping[str, str], environment: Mapping[str, str]) -> ProcessD
     from dex_description.paths import description_path
 
     return ProcessDescription(
-        "rviz2", "rviz2", "rviz", values["namespace"].strip("/"), {"use_sim_time": False}, env={k: v for k, v in environment.items() if k != "MUJOCO_GL"},
-        log_level=values["log_level"], arguments=("-d", str(description_path("rviz/cell.rviz"))), lifecycle=False, stop_stage=0, nice=YIELDING,
+        "rviz2",
+        "rviz2",
+        "rviz",
+        values["namespace"].strip("/"),
+        {"use_sim_time": False},
+        env={k: v for k, v in environment.items() if k != "MUJOCO_GL"},
+        log_level=values["log_level"],
+        arguments=("-d", str(description_path("rviz/cell.rviz"))),
+        lifecycle=False,
+        stop_stage=0,
+        nice=YIELDING,
     )

@@ -40,7 +40,9 @@ class Supervisor:
         notify: takes one sentence for people whenever something happens.
     """
 
-    def __init__(self, resolution: Resolution, environment: Mapping[str, str] | None = None, notify: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(
+        self, resolution: Resolution, environment: Mapping[str, str] | None = None, notify: Callable[[str], None] = lambda _text: None
+    ) -> None:
         self.resolution = resolution
         self.notify = notify
         self._desk: PolledService | None = None
@@ -90,7 +92,9 @@ class Supervisor:
                 self._reported.add(child.pid)
                 self.notify(f"{child.name} ended ({child.exit_text}); log: {child.log_path}")
                 if child.process.essential:
-                    raise CellDownError(f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path)))
+                    raise CellDownError(
+                        f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path))
+                    )
             self._respawn(child)
 
     def _respawn(self, child: Child) -> None:
@@ -105,7 +109,9 @@ class Supervisor:
         """Raises CellDownError when an essential process has ended."""
         for child in self.children:
             if child.process.essential and not child.running:
-                raise CellDownError(f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path)))
+                raise CellDownError(
+                    f"{child.name} ended ({child.exit_text}) and the cell cannot go on without it\n" + "\n".join(last_lines(child.log_path))
+                )
 
     def end(self, children: Collection[Child]) -> None:
         """Ends some processes for good or until ``Child.start``: ``tick`` does not start them again."""
@@ -198,7 +204,9 @@ class Supervisor:
         """A node that died twice before it was ever active will not come: its log says why."""
         for child in self.children:
             if child.name in wanted and child.name not in states and len(child.starts) > CRASHES_AT_START and not child.running:
-                raise CellDownError(f"{child.name} does not start ({child.exit_text}); log: {child.log_path}\n" + "\n".join(last_lines(child.log_path)))
+                raise CellDownError(
+                    f"{child.name} does not start ({child.exit_text}); log: {child.log_path}\n" + "\n".join(last_lines(child.log_path))
+                )
 
     def _give_up_on_refusals(self, names: list[str], reasons: Mapping[str, str]) -> None:
         """A node that says why it cannot start, where waiting does not help, will not come."""
@@ -206,7 +214,9 @@ class Supervisor:
 
         for name in names:
             if reasons[name] and reasons[name] not in RETRIED_CODES:
-                raise DexError(f"{name} does not start [{reasons[name]}]; the end of its log:\n" + "\n".join(last_lines(self.child(name).log_path, 3)))
+                raise DexError(
+                    f"{name} does not start [{reasons[name]}]; the end of its log:\n" + "\n".join(last_lines(self.child(name).log_path, 3))
+                )
 
     def _connect(self) -> CellClient:
         """The supervisor's own line to the cell, made once and early so that the stop finds the gate at once."""
@@ -220,12 +230,20 @@ class Supervisor:
     def _refuse_strangers(self, node: str, pid: int) -> None:
         own = {child.name: child for child in self.children}
         if node in own and pid != own[node].pid and pid not in self._reported:
-            raise AlreadyRunningError(f"node {node!r} already runs on ROS_DOMAIN_ID {os.environ.get('ROS_DOMAIN_ID') or '0'} as process {pid} (perhaps on another machine); give another namespace or ROS_DOMAIN_ID", pid)
+            raise AlreadyRunningError(
+                f"node {node!r} already runs on ROS_DOMAIN_ID {os.environ.get('ROS_DOMAIN_ID') or '0'} as process {pid} "
+                "(perhaps on another machine); give another namespace or ROS_DOMAIN_ID",
+                pid,
+            )
 
     def _silence(self, wanted: list[str], states: Mapping[str, int], reasons: Mapping[str, str]) -> str:
         words = {0: "starting", 1: "unconfigured", 2: "inactive", 4: "finalized"}
         silent = [name for name in wanted if name not in states]
-        waiting = [f"{n} is {words.get(states[n], states[n])}" + (f" ({reasons[n]})" if reasons[n] else "") for n in wanted if states.get(n, ACTIVE) != ACTIVE]
+        waiting = [
+            f"{n} is {words.get(states[n], states[n])}" + (f" ({reasons[n]})" if reasons[n] else "")
+            for n in wanted
+            if states.get(n, ACTIVE) != ACTIVE
+        ]
         parts = ([f"no heartbeat from {silent}"] if silent else []) + waiting
         return "; ".join(parts) + f"; logs: {self.log_folder}"
 

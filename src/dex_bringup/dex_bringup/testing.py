@@ -59,7 +59,9 @@ class RunningCell:
         supervisor: the processes. client: services and RunTask.
     """
 
-    def __init__(self, folder: Path, domain_id: int, arguments: Mapping[str, str] | None = None, cell_file: Path | None = None, start_timeout_s: float = 90.0) -> None:
+    def __init__(
+        self, folder: Path, domain_id: int, arguments: Mapping[str, str] | None = None, cell_file: Path | None = None, start_timeout_s: float = 90.0
+    ) -> None:
         self._domain_before = os.environ.get("ROS_DOMAIN_ID")
         self._domain_id = domain_id
         self._start_timeout_s = start_timeout_s

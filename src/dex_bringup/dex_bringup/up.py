@@ -60,11 +60,17 @@ def run_cell(cell: str | Path, arguments: Mapping[str, str], show: Callable[[str
         tail.pump()
         stop.check()
 
-    show(f"dex: cell {resolution.cell.name}, {'simulated' if resolution.cell.simulated else 'REAL HARDWARE'}, {len(supervisor.children)} processes, run folder {resolution.run_folder}")
+    show(
+        f"dex: cell {resolution.cell.name}, {'simulated' if resolution.cell.simulated else 'REAL HARDWARE'}, "
+        f"{len(supervisor.children)} processes, run folder {resolution.run_folder}"
+    )
     try:
         supervisor.start()
         waited_s = supervisor.wait_active(start_timeout_s, tick=tick)
-        show(f"dex: all nodes active after {waited_s:.1f} s; try: dex run \"Push the two tomato cans together\" (Ctrl-C here stops the robot, then the cell)")
+        show(
+            f'dex: all nodes active after {waited_s:.1f} s; try: dex run "Push the two tomato cans together" '
+            "(Ctrl-C here stops the robot, then the cell)"
+        )
         while True:
             supervisor.tick()
             supervisor.serve(tick)

@@ -114,7 +114,9 @@ class Recording:
         for record in records:
             yield from self._record(record, channels, schemas, topics)
 
-    def _record(self, record: object, channels: dict[int, Channel], schemas: dict[int, Schema], topics: frozenset[str] | None) -> Iterator[RawMessage]:
+    def _record(
+        self, record: object, channels: dict[int, Channel], schemas: dict[int, Schema], topics: frozenset[str] | None
+    ) -> Iterator[RawMessage]:
         if isinstance(record, Schema):
             schemas[record.id] = record
         elif isinstance(record, Channel):

@@ -101,7 +101,10 @@ class BagWriter:
         """Declares a topic with the QoS its publishers offer (rosbag2's field names)."""
         if type_name not in self._schemas:
             self._schemas[type_name] = self._writer.register_schema(type_name, "ros2msg", ros2msg(type_name).encode())
-        metadata = {"offered_qos_profiles": yaml.dump([dict(q) for q in qos], Dumper=_PlainDumper, sort_keys=False), "topic_type_hash": type_hash(type_name)}
+        metadata = {
+            "offered_qos_profiles": yaml.dump([dict(q) for q in qos], Dumper=_PlainDumper, sort_keys=False),
+            "topic_type_hash": type_hash(type_name),
+        }
         channel_id = self._writer.register_channel(name, "cdr", self._schemas[type_name], metadata)
         self._span.topics[name] = _Topic(channel_id, type_name, qos)
 

@@ -22,9 +22,15 @@ from dex_ros import names
 from dex_ros.convert import chunk_from_msg, image_from_msg, time_from_msg
 
 TYPES = {
-    names.JOINT_COMMAND: "dex_msgs/msg/JointCommand", names.ACTION_CHUNK: "dex_msgs/msg/ActionChunk", names.DECODED_CHUNK: "dex_msgs/msg/ActionChunk",
-    names.CHUNK_REPORT: "dex_msgs/msg/ChunkReport", names.COMMAND_REPORT: "dex_msgs/msg/CommandReport", names.POLICY_STATUS: "dex_msgs/msg/PolicyStatus",
-    names.SAFETY_STATE: "dex_msgs/msg/SafetyState", names.TASK_STATE: "dex_msgs/msg/TaskState", names.IMAGE: "sensor_msgs/msg/Image",
+    names.JOINT_COMMAND: "dex_msgs/msg/JointCommand",
+    names.ACTION_CHUNK: "dex_msgs/msg/ActionChunk",
+    names.DECODED_CHUNK: "dex_msgs/msg/ActionChunk",
+    names.CHUNK_REPORT: "dex_msgs/msg/ChunkReport",
+    names.COMMAND_REPORT: "dex_msgs/msg/CommandReport",
+    names.POLICY_STATUS: "dex_msgs/msg/PolicyStatus",
+    names.SAFETY_STATE: "dex_msgs/msg/SafetyState",
+    names.TASK_STATE: "dex_msgs/msg/TaskState",
+    names.IMAGE: "sensor_msgs/msg/Image",
 }
 JOINT_STATE = "sensor_msgs/msg/JointState"
 _CDR_LITTLE_ENDIAN = 1
@@ -183,7 +189,9 @@ def _check_monotonic(episode: Episode) -> None:
     for name, stamps in tracks.items():
         back = next((i for i in range(1, len(stamps)) if stamps[i] < stamps[i - 1]), None)
         if back is not None:
-            raise BagError(f"stamps of {name} run backwards by {(stamps[back - 1] - stamps[back]) * 1e-9:.3f} s at message {back}", code="stamps_not_monotonic")
+            raise BagError(
+                f"stamps of {name} run backwards by {(stamps[back - 1] - stamps[back]) * 1e-9:.3f} s at message {back}", code="stamps_not_monotonic"
+            )
 
 
 def _measured_track(episode: Episode) -> Track:

@@ -43,7 +43,11 @@ def evaluate(bag: Path, bundle: str = "", cell: CellConfig | None = None, instru
     started = time.perf_counter()
     recording = Recording(bag)
     if recording.truncated and not partial:
-        raise BagError(f"{recording.path} was cut off after {recording.duration_s:.1f} s; evaluate what is there with --partial, or repair it: dex record BAG --repair NEW", code="bag_truncated")
+        raise BagError(
+            f"{recording.path} was cut off after {recording.duration_s:.1f} s; evaluate what is there with --partial, "
+            "or repair it: dex record BAG --repair NEW",
+            code="bag_truncated",
+        )
     episode = load_episode(recording, cell)
     used = dataclasses.replace(episode.cell, policy=dataclasses.replace(episode.cell.policy, bundle=bundle)) if bundle else episode.cell
     instants = instants_of(episode, instruction)
@@ -77,18 +81,34 @@ def _numbers(episode: Episode, predictions: list[Predicted], instants: int) -> d
         if prediction.refused:
             refused[prediction.refused] = refused.get(prediction.refused, 0) + 1
     return {
-        "instants": instants, "replayed": len(predictions), "refused": refused,
-        "replay_inference_ms": metrics.summary([p.inference_ms for p in predictions]), "replay_decode_ms": metrics.summary([p.decode_ms for p in predictions]),
+        "instants": instants,
+        "replayed": len(predictions),
+        "refused": refused,
+        "replay_inference_ms": metrics.summary([p.inference_ms for p in predictions]),
+        "replay_decode_ms": metrics.summary([p.decode_ms for p in predictions]),
         "largest_difference_from_recorded_rad": metrics.recorded_difference(episode, predictions),
         "joint_error": {name: {"commanded": commanded[name], "measured": measured[name]} for name in episode.cell.joint_names},
-        "mean_error_rad": {f"{kind}_{what}": metrics.mean_over(errors, kind) for kind in ("arm", "hand") for what, errors in (("commanded", commanded), ("measured", measured))},
+        "mean_error_rad": {
+            f"{kind}_{what}": metrics.mean_over(errors, kind)
+            for kind in ("arm", "hand")
+            for what, errors in (("commanded", commanded), ("measured", measured))
+        },
         "latency_ms": latency,
         "seams": {
-            "predicted": {key: metrics.summary([seam[key] for seam in found]) for key in ("position_jump_rad", "velocity_step_rad_s", "acceleration_step_rad_s2")},
-            "recorded": {"position_jump_rad": metrics.summary([r.position_jump for r in accepted]), "velocity_step_rad_s": metrics.summary([r.velocity_step for r in accepted]),
-                         "acceleration_step_rad_s2": metrics.summary([r.acceleration_step for r in accepted])},
+            "predicted": {
+                key: metrics.summary([seam[key] for seam in found])
+                for key in ("position_jump_rad", "velocity_step_rad_s", "acceleration_step_rad_s2")
+            },
+            "recorded": {
+                "position_jump_rad": metrics.summary([r.position_jump for r in accepted]),
+                "velocity_step_rad_s": metrics.summary([r.velocity_step for r in accepted]),
+                "acceleration_step_rad_s2": metrics.summary([r.acceleration_step for r in accepted]),
+            },
         },
-        "limit_hits": {"predicted": metrics.limit_hits(predictions, JointLimits.of_cell(episode.cell)), "recorded": metrics.recorded_limit_hits(episode)},
+        "limit_hits": {
+            "predicted": metrics.limit_hits(predictions, JointLimits.of_cell(episode.cell)),
+            "recorded": metrics.recorded_limit_hits(episode),
+        },
         "chunks": {"accepted": len(accepted), "rejected": len(episode.chunk_reports) - len(accepted)},
         "task": {"success": bool(episode.tasks[-1].success), "progress": float(episode.tasks[-1].progress)} if episode.tasks else None,
     }

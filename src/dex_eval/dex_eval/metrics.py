@@ -108,7 +108,9 @@ def recorded_latency(episode: Episode) -> dict[str, dict[str, float | int | None
         out[f"{before}_to_{after}"] = summary([(t[after] - t[before]) * 1e-6 for t in timings if before in t and after in t])
     out["inference"] = summary([report.inference_ms for report in accepted])
     out["overhead"] = summary([report.overhead_ms for report in accepted])
-    out["observed_to_first_command"] = summary([(t["first_command"] - t["observed"]) * 1e-6 for t in timings if {"observed", "first_command"} <= set(t)])
+    out["observed_to_first_command"] = summary(
+        [(t["first_command"] - t["observed"]) * 1e-6 for t in timings if {"observed", "first_command"} <= set(t)]
+    )
     return out
 
 

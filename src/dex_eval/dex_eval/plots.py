@@ -16,7 +16,12 @@ from dex_eval.replay import Predicted
 from dex_ros.convert import time_from_msg, timing_from_msg
 
 matplotlib.use("Agg")
-_STAGES = (("observed", "inference_started", "collect"), ("inference_started", "inferred", "inference"), ("inferred", "decoded", "decode"), ("decoded", "first_command", "gate"))
+_STAGES = (
+    ("observed", "inference_started", "collect"),
+    ("inference_started", "inferred", "inference"),
+    ("inferred", "decoded", "decode"),
+    ("decoded", "first_command", "gate"),
+)
 
 
 def run_picture(episode: Episode, path: Path, predictions: list[Predicted] | None = None) -> None:
@@ -52,7 +57,9 @@ def _tracks(axis: Axes, episode: Episode, name: str, columns: slice, origin_ns: 
     joints = episode.cell.interface(name).names
     lines = axis.plot(_seconds(episode.measured.stamp_ns, origin_ns), episode.measured.position_rad[:, columns], linewidth=1.3)
     if len(episode.commanded.stamp_ns):
-        commanded = axis.plot(_seconds(episode.commanded.stamp_ns, origin_ns), episode.commanded.position_rad[:, columns], linewidth=0.8, linestyle="--")
+        commanded = axis.plot(
+            _seconds(episode.commanded.stamp_ns, origin_ns), episode.commanded.position_rad[:, columns], linewidth=0.8, linestyle="--"
+        )
         for line, measured in zip(commanded, lines):
             line.set_color(measured.get_color())
     for prediction in predictions:

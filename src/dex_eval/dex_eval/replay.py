@@ -72,7 +72,9 @@ def instants_of(episode: Episode, instruction: str = "") -> list[Instant]:
         raise BagError("the recording holds no action_chunk; give --instruction to evaluate a policy on its pictures", code="topic_missing")
     if episode.chunks:
         return [
-            Instant(c.stamp_ns, c.goal_id, c.sequence, instruction or _instruction(episode, c), c.timing_ns.get("observation_ready") or c.stamp_ns + 10**8)
+            Instant(
+                c.stamp_ns, c.goal_id, c.sequence, instruction or _instruction(episode, c), c.timing_ns.get("observation_ready") or c.stamp_ns + 10**8
+            )
             for c in episode.chunks
         ]
     period_ns = round(episode.cell.policy.replan_period_s * 1e9)
@@ -130,7 +132,14 @@ def _predict(
             if name not in parts:
                 raise DexError(f"the policy does not move {name}", code="incomplete")
             columns.append(parts[name].data[:, [parts[name].names.index(n) for n in interface.names]])
-        return Predicted(instant, np.concatenate(columns, axis=1), chunk.time_of_step_ns(0), chunk.dt_s, prediction.inference_ms, (time.perf_counter() - started) * 1e3)
+        return Predicted(
+            instant,
+            np.concatenate(columns, axis=1),
+            chunk.time_of_step_ns(0),
+            chunk.dt_s,
+            prediction.inference_ms,
+            (time.perf_counter() - started) * 1e3,
+        )
     except DexError as error:
         return Predicted(instant, np.zeros((0, len(cell.joint_names))), instant.stamp_ns, 1.0, float("nan"), float("nan"), error.code)
 

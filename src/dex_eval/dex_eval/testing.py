@@ -33,7 +33,9 @@ def fixture_cell(cell: CellConfig, folder: Path, ramp_rad: float = 0.1, wrist_po
     write_latent_fixture(folder / "space", cell)
     space = load_bundle(folder / "space")
     hands = [i for i in cell.interfaces.values() if i.robot.kind == "hand"]
-    anchors = {f"{i.side}_{i.robot.name}/{graph}": space.graph_sha256(f"{i.side}_{i.robot.name}/{graph}") for i in hands for graph in ("encoder", "decoder")}
+    anchors = {
+        f"{i.side}_{i.robot.name}/{graph}": space.graph_sha256(f"{i.side}_{i.robot.name}/{graph}") for i in hands for graph in ("encoder", "decoder")
+    }
     dofs = sum(len(i.names) for i in cell.interfaces.values() if i.robot.kind == "arm")
     ramp = None if wrist_poses else np.outer(np.linspace(0.0, ramp_rad, 64), np.ones(dofs))
     write_policy_fixture(folder / "policy", cell, "space", anchors, ramp=ramp, wrist_poses=wrist_poses)
@@ -84,7 +86,9 @@ def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], No
         joints = {name: dataclasses.replace(state, stamp_ns=now) for name, state in home.items()}
         for name, state in joints.items():
             put(names.device_states(name), now, joint_state_to_msg(state))
-        command = JointCommand(sequence=at_ms, mode=JointCommand.TRACK, names=list(cell.joint_names), positions=positions, velocities=[0.0] * len(positions))
+        command = JointCommand(
+            sequence=at_ms, mode=JointCommand.TRACK, names=list(cell.joint_names), positions=positions, velocities=[0.0] * len(positions)
+        )
         command.header.stamp = time_to_msg(now)
         put(names.JOINT_COMMAND, now, command)
         if at_ms % 50:
@@ -104,7 +108,16 @@ def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], No
 
 
 def _report(now: int, sequence: int) -> ChunkReport:
-    stages = {"observed": 0, "observation_ready": 5, "inference_started": 6, "inferred": 26, "published": 28, "decoded": 40, "accepted": 41, "first_command": 50}
+    stages = {
+        "observed": 0,
+        "observation_ready": 5,
+        "inference_started": 6,
+        "inferred": 26,
+        "published": 28,
+        "decoded": 40,
+        "accepted": 41,
+        "first_command": 50,
+    }
     report = ChunkReport(goal_id="g1", sequence=sequence, accepted=True, inference_ms=20.0, overhead_ms=30.0, position_jump=0.01, velocity_step=0.1)
     report.header.stamp = time_to_msg(now + 50 * MS)
     report.timing = timing_to_msg({name: now + ms * MS for name, ms in stages.items()})

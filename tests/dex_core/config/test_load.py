@@ -105,7 +105,10 @@ def test_addresses_follow_the_robot() -> None:
 
 
 def test_a_hand_without_device_simulator_is_simulated_by_a_stand_in_and_real_by_its_own_driver() -> None:
-    cells = [load_cell("xarm_bimanual", left_hand="ability", right_hand="inspire", addresses={"left_hand": "/dev/ttyUSB0"}, simulated=s) for s in (True, False)]
+    cells = [
+        load_cell("xarm_bimanual", left_hand="ability", right_hand="inspire", addresses={"left_hand": "/dev/ttyUSB0"}, simulated=s)
+        for s in (True, False)
+    ]
     found = [(cell.driver_of("left_hand"), cell.transport_of("left_hand"), cell.address_of("left_hand")) for cell in cells]
     assert found == [("simulated", "simulated", "127.0.0.21:6001"), ("ability_serial", "serial", "/dev/ttyUSB0")]
     assert {(cell.driver_of("right_hand"), cell.transport_of("right_hand")) for cell in cells} == {("inspire_modbus", "modbus_tcp")}
@@ -129,9 +132,13 @@ def test_an_exchanged_robot_is_simulated_on_the_host_of_the_one_before(tmp_path:
     assert load_cell(tmp_path / "leap.yaml", hand="inspire").address_of("left_hand") == "127.0.7.7:6000"
 
 
-@pytest.mark.parametrize(("wire", "words"), [
-    ({"simulated": {"left": "a:1"}, "stand_in": {"left": "a:2"}}, "'left' has a device simulator and a stand_in"), ({"stand_in": {"up": "a:1"}}, "'up'"),
-])
+@pytest.mark.parametrize(
+    ("wire", "words"),
+    [
+        ({"simulated": {"left": "a:1"}, "stand_in": {"left": "a:2"}}, "'left' has a device simulator and a stand_in"),
+        ({"stand_in": {"up": "a:1"}}, "'up'"),
+    ],
+)
 def test_a_side_is_simulated_in_one_way(wire: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Wire("serial", **wire)

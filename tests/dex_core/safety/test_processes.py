@@ -66,5 +66,7 @@ def test_last_words_of_the_dead_do_not_revive_a_node_but_a_new_process_does() ->
 
 
 def test_machine_is_the_same_for_every_process_of_it() -> None:
-    out = subprocess.run([sys.executable, "-c", "from dex_core.safety import machine_id; print(machine_id())"], capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", "from dex_core.safety import machine_id; print(machine_id())"], capture_output=True, text=True, check=True
+    )
     assert out.stdout.strip() == machine_id() != ""

@@ -65,7 +65,9 @@ def test_the_actor_is_told_what_was_done_before(lockstep: LockstepCell) -> None:
 
     records, _ = Collector(lockstep, hold, dataclasses.replace(QUICK, stray=0.0, length_s=(2.0, 2.1))).episode(4, "push_cans", actor)
     assert len(seen) >= 2 and np.ptp(seen[0], axis=0).max() == 0.0 and not np.allclose(seen[0], seen[1])
-    assert np.allclose(records.previous[-1], seen[-1][list(PREVIOUS_STEPS)], atol=1e-5) or not np.allclose(records.previous[-1], seen[0][0], atol=1e-5)
+    assert np.allclose(records.previous[-1], seen[-1][list(PREVIOUS_STEPS)], atol=1e-5) or not np.allclose(
+        records.previous[-1], seen[0][0], atol=1e-5
+    )
 
 
 def test_a_trunk_acts_with_the_hand_it_is_given(lockstep: LockstepCell) -> None:

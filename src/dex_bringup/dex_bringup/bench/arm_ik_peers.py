@@ -74,7 +74,9 @@ class Pink(_Stepping):
     def solve(self, pose: Array, start_rad: Array) -> Array:
         """As :class:`Peer`."""
         self._task.set_target(self._pin.SE3(pose))
-        return self._converge(start_rad, lambda: self._pink.solve_ik(self._configuration, self._tasks, 1.0, solver="daqp", limits=self._limits, safety_break=False))
+        return self._converge(
+            start_rad, lambda: self._pink.solve_ik(self._configuration, self._tasks, 1.0, solver="daqp", limits=self._limits, safety_break=False)
+        )
 
 
 class Mink(_Stepping):

@@ -60,8 +60,11 @@ def period_figures(times_ns: Sequence[int], prefix: str, nominal_ms: float) -> d
     periods = [(b - a) * 1e-6 for a, b in zip(times_ns, times_ns[1:])]
     errors = [abs(period - nominal_ms) for period in periods]
     return {
-        f"{prefix}_periods": len(periods), f"{prefix}_period_p50_ms": percentile(periods, 50), f"{prefix}_period_error_p99_ms": percentile(errors, 99),
-        f"{prefix}_period_max_ms": max(periods, default=float("nan")), f"{prefix}_periods_doubled": sum(period > 2 * nominal_ms for period in periods),
+        f"{prefix}_periods": len(periods),
+        f"{prefix}_period_p50_ms": percentile(periods, 50),
+        f"{prefix}_period_error_p99_ms": percentile(errors, 99),
+        f"{prefix}_period_max_ms": max(periods, default=float("nan")),
+        f"{prefix}_periods_doubled": sum(period > 2 * nominal_ms for period in periods),
     }
 
 
@@ -83,10 +86,17 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
             say(f"seed {seed}: {live.attempt(seed, task.instruction).outcome}")
         live.client.spin_until(lambda: "real_time_factor" in simulation, "diagnostics of sim", 5.0)
         meter.stop()
-        figures = {**period_figures([row[0] for row in meter.rows], "gate", nominal_ms), **period_figures([row[1] for row in meter.rows], "sent", nominal_ms), **live.figures()}
+        figures = {
+            **period_figures([row[0] for row in meter.rows], "gate", nominal_ms),
+            **period_figures([row[1] for row in meter.rows], "sent", nominal_ms),
+            **live.figures(),
+        }
     figures["simulation"] = simulation
     figures.update(_servo_figures(simulation))
-    goals = [Goal("gate_period_error_p99_ms", at_most=PERIOD_ERROR_MS, unit="ms"), Goal("sent_period_error_p99_ms", at_most=PERIOD_ERROR_MS, unit="ms")]
+    goals = [
+        Goal("gate_period_error_p99_ms", at_most=PERIOD_ERROR_MS, unit="ms"),
+        Goal("sent_period_error_p99_ms", at_most=PERIOD_ERROR_MS, unit="ms"),
+    ]
     goals += [Goal(key, at_most=0) for key in figures if key.endswith("servo_late")]  # later than two periods: a missed deadline
     return Report("control-jitter", figures, tuple(goals))
 

@@ -31,9 +31,13 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         results.append(evaluate(bag).result)
         say(f"run {number + 1}: {results[-1]['speed_x_real_time']:.1f} x real time")
     figures = {
-        "recording_s": results[-1]["duration_s"], "instants": results[-1]["replayed"], "speed_x_real_time": percentile([r["speed_x_real_time"] for r in results], 50),
-        "speed_without_loading": percentile([r["speed_without_loading"] for r in results], 50), "load_model_s": percentile([r["load_model_s"] for r in results], 50),
-        "replay_inference_p50_ms": results[-1]["replay_inference_ms"]["p50"], "largest_difference_from_recorded_rad": results[-1]["largest_difference_from_recorded_rad"],
+        "recording_s": results[-1]["duration_s"],
+        "instants": results[-1]["replayed"],
+        "speed_x_real_time": percentile([r["speed_x_real_time"] for r in results], 50),
+        "speed_without_loading": percentile([r["speed_without_loading"] for r in results], 50),
+        "load_model_s": percentile([r["load_model_s"] for r in results], 50),
+        "replay_inference_p50_ms": results[-1]["replay_inference_ms"]["p50"],
+        "largest_difference_from_recorded_rad": results[-1]["largest_difference_from_recorded_rad"],
     }
     return Report("eval", figures, (Goal("speed_x_real_time", at_least=SPEED_GOAL, unit="x"),))
 

@@ -72,10 +72,14 @@ class LiveCell:
                 limits[event.limit] += int(event.count)
         rejected = Counter(report.reason for report in self.chunks if not report.accepted)
         return {
-            "chunks_accepted": len(accepted), "chunks_rejected": dict(rejected),
-            "inference_p50_ms": percentile([r.inference_ms for r in accepted], 50), "inference_p99_ms": percentile([r.inference_ms for r in accepted], 99),
-            "overhead_p50_ms": percentile([r.overhead_ms for r in accepted], 50), "overhead_p99_ms": percentile([r.overhead_ms for r in accepted], 99),
+            "chunks_accepted": len(accepted),
+            "chunks_rejected": dict(rejected),
+            "inference_p50_ms": percentile([r.inference_ms for r in accepted], 50),
+            "inference_p99_ms": percentile([r.inference_ms for r in accepted], 99),
+            "overhead_p50_ms": percentile([r.overhead_ms for r in accepted], 50),
+            "overhead_p99_ms": percentile([r.overhead_ms for r in accepted], 99),
             "seam_position_jump_p99_rad": percentile([r.position_jump for r in accepted], 99),
             "seam_velocity_step_p99_rad_s": percentile([r.velocity_step for r in accepted], 99),
-            "limit_hits": dict(limits), "gate_ticks_missed": max((int(r.ticks_missed) for r in self.commands), default=0),
+            "limit_hits": dict(limits),
+            "gate_ticks_missed": max((int(r.ticks_missed) for r in self.commands), default=0),
         }

@@ -51,7 +51,14 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """{name, machine, versions, figures, goals, met}."""
         goals = {str(goal): goal.met(self.figures) for goal in self.goals}
-        return {"name": self.name, "machine": machine(), "versions": versions(), "figures": dict(self.figures), "goals": goals, "met": all(goals.values())}
+        return {
+            "name": self.name,
+            "machine": machine(),
+            "versions": versions(),
+            "figures": dict(self.figures),
+            "goals": goals,
+            "met": all(goals.values()),
+        }
 
     def as_table(self) -> str:
         """Figures, one a line, with the goal beside those that have one."""

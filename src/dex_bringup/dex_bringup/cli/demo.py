@@ -16,8 +16,12 @@ Exit code: 0 only if the task succeeded."""
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb."""
-    parser = argparse.ArgumentParser(prog="dex demo", description="Starts the simulated cell, recorded, and lets the exported model push two cans together.",
-                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="dex demo",
+        description="Starts the simulated cell, recorded, and lets the exported model push two cans together.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--cell", default="xarm_bimanual", help="cell name or YAML file (default %(default)s)")
     parser.add_argument("--seed", type=int, default=7, help="where the cans stand and what the scene looks like (default %(default)s)")
     parser.add_argument("--deadline", type=float, default=0.0, metavar="S", help="give up after so many seconds (default: the cell's)")

@@ -16,8 +16,12 @@ EXAMPLES = """examples:
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb: 0 when nothing needed is missing."""
-    parser = argparse.ArgumentParser(prog="dex doctor", description="Says what is installed, missing and reachable, and what to do about it.", epilog=EXAMPLES,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="dex doctor",
+        description="Says what is installed, missing and reachable, and what to do about it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("cell", nargs="?", default="xarm_bimanual", help="cell to look at (default %(default)s)")
     parser.add_argument("--reach", action="store_true", help="try to reach the cell's real devices")
     parser.add_argument("--json", action="store_true", help="one JSON object")

@@ -22,8 +22,13 @@ Exit code: 0 evaluated, 1 the recording or the model is refused (the reason is p
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb."""
-    parser = argparse.ArgumentParser(prog="dex eval", description="Replays a recording through the same observation, policy and decoder code as on the robot, "
-                                     "faster than real time, and reports joint errors, latencies, seams and limit hits.", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="dex eval",
+        description="Replays a recording through the same observation, policy and decoder code as on the robot, "
+        "faster than real time, and reports joint errors, latencies, seams and limit hits.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("bag", type=Path, help="recording folder, run folder or .mcap file")
     parser.add_argument("--bundle", default="", help="model to score (default: the recorded cell's)")
     parser.add_argument("--cell", default="", help="cell, where the recording holds none")
@@ -54,12 +59,14 @@ def _text(r: dict[str, Any]) -> str:
     error, latency, seams = r["mean_error_rad"], r["latency_ms"], r["seams"]["predicted"]
     lines = [
         f"{r['bag']}: {r['duration_s']:.1f} s in {r['wall_s']:.1f} s ({r['speed_x_real_time']:.1f} x real time)",
-        f"model {r['bundle']} {r['bundle_hash'][:12]}{' (the recorded one)' if r['same_model'] else ''}: {r['replayed']} of {r['instants']} instants, refused {r['refused'] or 'none'}",
+        f"model {r['bundle']} {r['bundle_hash'][:12]}{' (the recorded one)' if r['same_model'] else ''}: "
+        f"{r['replayed']} of {r['instants']} instants, refused {r['refused'] or 'none'}",
         f"mean error to commanded  arm {number(error['arm_commanded'], 'rad')}, hand {number(error['hand_commanded'], 'rad')}",
         f"mean error to measured   arm {number(error['arm_measured'], 'rad')}, hand {number(error['hand_measured'], 'rad')}",
         f"difference from recorded chunks, largest: {number(r['largest_difference_from_recorded_rad'], 'rad')}",
         f"seams, p99: jump {number(seams['position_jump_rad']['p99'], 'rad')}, velocity step {number(seams['velocity_step_rad_s']['p99'], 'rad/s')}",
-        f"recorded latency, median: inference {number(latency['inference']['p50'], 'ms')}, overhead {number(latency['overhead']['p50'], 'ms')}; replay inference {number(r['replay_inference_ms']['p50'], 'ms')}",
+        f"recorded latency, median: inference {number(latency['inference']['p50'], 'ms')}, overhead {number(latency['overhead']['p50'], 'ms')}; "
+        f"replay inference {number(r['replay_inference_ms']['p50'], 'ms')}",
         f"limit hits: predicted {r['limit_hits']['predicted']}, recorded {r['limit_hits']['recorded']}",
     ]
     return "\n".join(lines) + "\n"

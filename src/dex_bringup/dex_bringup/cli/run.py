@@ -22,8 +22,12 @@ After a stop or a fault the gate is latched: --reset clears it before the goal, 
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb: 0 only if the task succeeded."""
-    parser = argparse.ArgumentParser(prog="dex run", description="Gives a running cell one instruction and waits. Ctrl-C cancels the goal: the robot holds.",
-                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="dex run",
+        description="Gives a running cell one instruction and waits. Ctrl-C cancels the goal: the robot holds.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("instruction", help="what to do, in words")
     parser.add_argument("--deadline", type=float, default=0.0, metavar="S", help="give up after so many seconds (default: the cell's)")
     parser.add_argument("--namespace", default="", help="namespace of the cell (default: none)")

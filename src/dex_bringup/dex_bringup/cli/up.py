@@ -18,8 +18,12 @@ EXAMPLES = """  dex up                                     the simulated cell
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb."""
-    parser = cell_parser("up", "Starts every process of a cell, waits until all are active, and keeps them until Ctrl-C. "
-                         "Ctrl-C stops the robot first, then the processes. Exit code: 0 after Ctrl-C, 1 failed, 2 wrong use, 3 runs already.", EXAMPLES)
+    parser = cell_parser(
+        "up",
+        "Starts every process of a cell, waits until all are active, and keeps them until Ctrl-C. "
+        "Ctrl-C stops the robot first, then the processes. Exit code: 0 after Ctrl-C, 1 failed, 2 wrong use, 3 runs already.",
+        EXAMPLES,
+    )
     parser.add_argument("words", nargs="*", metavar="[CELL] name:=value", help=f"cell name or YAML file (default {DEFAULT_CELL}), then arguments")
     parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="longest wait for all nodes to be active (default 60 s)")
     parser.add_argument("--list", action="store_true", help="print the processes and end")

@@ -193,7 +193,9 @@ def write_policy_fixture(
         data,
         graphs={"policy": model},
         golden={"policy": _golden(spec, model, cases)},
-        embodiments={} if wrist_poses else {f"{i.side}_{i.robot.name}": Embodiment.of(i.robot.name, i.side, i.robot.actuated, i.limits) for _, i in arms},
+        embodiments={}
+        if wrist_poses
+        else {f"{i.side}_{i.robot.name}": Embodiment.of(i.robot.name, i.side, i.robot.actuated, i.limits) for _, i in arms},
         stats=stats,
         scores={"fixture": True},
         licence_text="Apache-2.0\n",

@@ -187,7 +187,9 @@ class RobotConfig:
         for side, own in (self.by_side or {}).items():
             unknown = sorted((set(own.limits) | set(own.hardware)) - set(self.actuated)) + sorted(set(own.fingers) - set(self.fingers or {}))
             if side not in self.sides or unknown:
-                raise ConfigError(f"by_side {side!r}: {unknown or 'no such side'}; allowed: sides {list(self.sides)}, actuated joints, fingers named above")
+                raise ConfigError(
+                    f"by_side {side!r}: {unknown or 'no such side'}; allowed: sides {list(self.sides)}, actuated joints, fingers named above"
+                )
         for label, variant in (self.couplings or {}).items():
             for follower, coupling in variant.items():
                 if coupling.joint not in self.actuated or follower in self.actuated:
@@ -203,7 +205,12 @@ class RobotConfig:
         allowed = set(self.sides)
         if not allowed or not allowed <= {"left", "right"}:
             raise ConfigError(f"sides are {list(self.sides)}; allowed: left, right")
-        tables = {"palm": self.palm, "metis_wrist": self.metis_wrist, "grasp": self.grasp, **{f"mounts.{arm}": m for arm, m in (self.mounts or {}).items()}}
+        tables = {
+            "palm": self.palm,
+            "metis_wrist": self.metis_wrist,
+            "grasp": self.grasp,
+            **{f"mounts.{arm}": m for arm, m in (self.mounts or {}).items()},
+        }
         for label, table in tables.items():
             if table is not None and set(table) != allowed:
                 raise ConfigError(f"{label} must name exactly the sides {sorted(allowed)}, got {sorted(table)}")

@@ -27,7 +27,9 @@ class ArmKinematics(RobotKinematics):
             self.flange = robot.tip_link
         else:
             if len(flanges) < 2 or side not in flanges:
-                raise ConfigError(f"{robot.name!r} has no {side!r} arm of its own; " + (f"allowed: {sorted(flanges)}" if len(flanges) > 1 else "it has one arm"))
+                raise ConfigError(
+                    f"{robot.name!r} has no {side!r} arm of its own; " + (f"allowed: {sorted(flanges)}" if len(flanges) > 1 else "it has one arm")
+                )
             whole = KinematicTree(urdf_text, robot.actuated)
             others = {c for name, link in flanges.items() if name != side for c in whole.columns_of(link)}
             own = [robot.actuated[c] for c in whole.columns_of(flanges[side]) if c not in others]

@@ -90,7 +90,8 @@ class HandIk:
             raise ConfigError(f"engine {engine!r}; allowed: {list(ENGINES)}")
         if not 0.0 <= posture_weight <= 1.0 or not 0.0 < tolerance_m < 0.1 or max_iterations < 1:
             raise ConfigError(
-                f"posture_weight {posture_weight} (0 to 1), tolerance_m {tolerance_m} (above 0, below 0.1) or max_iterations {max_iterations} (at least 1)"
+                f"posture_weight {posture_weight} (0 to 1), tolerance_m {tolerance_m} (above 0, below 0.1) or "
+                f"max_iterations {max_iterations} (at least 1)"
             )
         n = len(hand.names)
         self.names, self.fingers = tuple(hand.names), tuple(hand.fingers)

@@ -29,7 +29,8 @@ class MeasuredPoses:
         """(4, 4) grasp frame in ``world`` of the hand on one arm.
 
         Raises:
-            ObservationRefused: ``state_stale`` without a joint state, ``joint_names``, ``joint_limits``, ``hand_unknown`` for a hand on another flange.
+            ObservationRefused: ``state_stale`` without a joint state, ``joint_names``, ``joint_limits``, ``hand_unknown`` for a hand on
+                another flange.
         """
         arm = self._arms[interface]
         try:

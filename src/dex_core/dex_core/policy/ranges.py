@@ -11,7 +11,7 @@ from dex_core.errors import LimitError
 
 FLAGGED, REFUSED = 1.2, 2.0
 POSE_HALF_RANGE = 0.1
-"""Half a range of a wrist pose counts as no smaller [m, or parts of a unit vector]: an upright hand's columns hardly vary, yet must stay near where they were."""
+"""Half a range of a wrist pose counts as no smaller [m, or parts of a unit vector]: an upright hand's columns hardly vary, yet must stay near."""
 
 
 class RangeCheck:

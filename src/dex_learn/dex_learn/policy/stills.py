@@ -41,7 +41,7 @@ def _one(lockstep: LockstepCell, rng: np.random.Generator, task: str) -> tuple[A
     world.reset(int(rng.integers(2**31)), task, randomise=False)
     places = _spread(task, rng)
     joints: dict[str, Array] = {}
-    for i, side in enumerate(SIDES):
+    for side in SIDES:
         tool = _tool(side, places[OWN[side][list(OF_TASK).index(task)]], rng)
         joints[f"{side}_arm"] = lockstep.arms[side].joints(tool[None])[0]
         joints[f"{side}_hand"] = _posture(lockstep, side, rng)

@@ -6,6 +6,6 @@ from dex_core.errors import DexError
 from dex_core.kinematics.kernel.build import ensure_built
 
 try:
-    print(ensure_built())
+    sys.stdout.write(f"{ensure_built()}\n")
 except DexError as error:
     sys.exit(str(error))
