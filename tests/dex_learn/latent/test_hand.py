@@ -11,7 +11,7 @@ from dex_core.config import FINGERS  # noqa: E402
 from dex_core.config.robot import Coupling  # noqa: E402
 from dex_core.errors import ConfigError, ShapeError  # noqa: E402
 from dex_core.kinematics import KinematicTree, load_hand  # noqa: E402
-from dex_learn.latent.hand import HANDS, FingerChains, LatentHand, inner_limits, pad_joints, pinch_middle_m, pinches_of  # noqa: E402
+from dex_learn.latent.hand import HANDS, FingerChains, LatentHand, common_pinch, inner_limits, pad_joints, pinches_of  # noqa: E402
 
 
 def _random(hands: list[LatentHand], count: int = 6) -> list[np.ndarray]:
@@ -59,7 +59,7 @@ def test_forces_pull_joints_as_the_gradient_says() -> None:
 def test_the_common_pinch_is_in_front_of_the_palm() -> None:
     """On the thumb's side, before the palm and towards the fingertips; a span within a hand's size."""
     for name in HANDS:
-        x, y, z = pinch_middle_m(name)
+        x, y, z = common_pinch(name, "right")[1]
         assert 0.0 < x < 0.15 and 0.0 < y < 0.1 and 0.05 < z < 0.2, name
 
 

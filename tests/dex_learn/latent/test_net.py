@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
 from dex_core.errors import DexError  # noqa: E402
-from dex_learn.latent.hand import LatentHand, pinch_middle_m, pinches_of  # noqa: E402
+from dex_learn.latent.hand import LatentHand, common_pinch, pinches_of  # noqa: E402
 from dex_learn.latent.net import (  # noqa: E402
     LATENT_DIM,
     PINCH_DIM,
@@ -72,7 +72,7 @@ def test_the_first_numbers_are_the_pinches_and_their_place() -> None:
     assert torch.allclose(vectors[0] * PINCH_SCALE_M, pinches[0], atol=1e-6)
     row = pinches[1, :, 2] + 0.5 * (pinches[1, :, 2] - pinches[1, :, 1])
     assert torch.allclose(vectors[1, :, 3] * PINCH_SCALE_M, row, atol=1e-6)
-    middle = torch.tensor(pinch_middle_m("dexh13"))
+    middle = torch.tensor(common_pinch("dexh13", "right")[1])
     assert torch.allclose(shared[2, :, PINCH_DIM:] * PINCH_SCALE_M + middle, tips[2, 0], atol=1e-6)
     assert shared.shape[-1] == SHARED_DIM
 

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pi
 from dex_core.errors import DexError  # noqa: E402
 from dex_learn.latent.hand import LatentHand  # noqa: E402
 from dex_learn.latent.net import PINCH_SCALE_M, LatentNets, Widths  # noqa: E402
-from dex_learn.latent.sampling import NEAR_M, Sampler, Shares, at_limits, near_pinches, tight_pinches  # noqa: E402
+from dex_learn.latent.sampling import NEAR_M, Sampler, Shares, at_limits, common_posture, near_pinches, tight_pinches  # noqa: E402
 
 NETS = LatentNets([LatentHand.load("ability", "right"), LatentHand.load("leap", "right")], Widths(8, 8))
 
@@ -40,6 +40,7 @@ def test_placed_pinches_are_tight_and_where_all_hands_pinch() -> None:
     off = (NETS.chains(NETS.joints(u))[:, 0] - NETS.place * PINCH_SCALE_M).norm(dim=-1)
     loose = (NETS.chains(NETS.joints(tight_pinches(NETS, 50, _gen())))[:, 0] - NETS.place * PINCH_SCALE_M).norm(dim=-1)
     assert float((_smallest(u) < 0.07).float().mean()) > 0.9
+    assert float((u - common_posture(NETS)).abs().mean()) < 0.5, "bent as in the common pinch, not the other way round"
     assert float(off.median()) < 0.04 and float(off[1].median()) < 0.6 * float(loose[1].median())
 
 

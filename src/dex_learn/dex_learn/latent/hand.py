@@ -76,16 +76,17 @@ class LatentHand:
 
 
 @cache
-def pinch_middle_m(model: str) -> tuple[float, float, float]:
-    """Where on the palm's axes a model's right hand has the middle of the pinch that all hands share (:class:`PinchingHand`) [m].
+def common_pinch(model: str, side: str) -> tuple[dict[str, float], tuple[float, float, float]]:
+    """The pinch that all hands share (:class:`PinchingHand`): actuated joints by name [rad], and its middle on the palm's axes [m].
 
-    A left hand's is its mirror image. Takes about a second.
+    Takes about a second.
     """
-    hand = PinchingHand(model, "right")
-    tips = hand.hand.in_palm(hand.hand.kinematics.fingertips(hand.pinch()))
-    thumb, index = (tips[hand.hand.fingers.index(finger)] for finger in FINGERS[:2])
+    pinching = PinchingHand(model, side)
+    hand, q = pinching.hand, pinching.pinch()
+    tips = hand.in_palm(hand.kinematics.fingertips(q))
+    thumb, index = (tips[hand.fingers.index(finger)] for finger in FINGERS[:2])
     x, y, z = (round(float(v), 4) for v in 0.5 * (thumb + index))
-    return x, y, z
+    return dict(zip(hand.kinematics.names, map(float, q), strict=True)), (x, y, z)
 
 
 def pinches_of(tips: Tensor) -> Tensor:

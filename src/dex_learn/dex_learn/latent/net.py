@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dex_core.errors import ConfigError, DexError
-from dex_learn.latent.hand import OTHERS, FingerChains, LatentHand, pad_joints, pinch_middle_m, pinches_of
+from dex_learn.latent.hand import OTHERS, FingerChains, LatentHand, common_pinch, pad_joints, pinches_of
 
 LATENT_DIM = 32
 OVERSHOOT = 0.1
@@ -130,7 +130,7 @@ class LatentNets(nn.Module):
         self.register_buffer("present", torch.tensor([[float(p) for p in h.present] for h in hands]))  # (H, 4)
         self.register_buffer("centre", torch.tensor(PINCH_CENTRE_M) / PINCH_SCALE_M)
         self.register_buffer("fill", torch.stack([_filling(hand) for hand in hands]))
-        middles = torch.tensor([pinch_middle_m(hand.robot.name) for hand in hands]) / PINCH_SCALE_M
+        middles = torch.tensor([common_pinch(hand.robot.name, "right")[1] for hand in hands]) / PINCH_SCALE_M  # a left hand's is mirrored
         self.place = nn.Parameter(middles[:, None], requires_grad=False)  # not trained, but part of what a graph holds and a stack hands on
         h, n = len(hands), self.chains.width
         self.encoder = StackedMlp(h, (SHARED_DIM + n, widths.encoder, widths.encoder, PRIVATE_DIM), generator)

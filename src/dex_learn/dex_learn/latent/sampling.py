@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dex_core.errors import DexError
-from dex_learn.latent.hand import pinches_of
+from dex_learn.latent.hand import common_pinch, pad_joints, pinches_of
 from dex_learn.latent.net import PINCH_SCALE_M, LatentNets
 
 NEAR_M = 0.065
@@ -19,6 +19,8 @@ STEPS, PLACED_STEPS, TRIES = 60, 120, 3
 PLACE_MEAN_M, PLACE_SPREAD_M = (0.0, -0.015, 0.0), (0.025, 0.02, 0.015)
 """About how the thumb's tip is spread around the common pinch's middle in random pinches of the hands with one motor a finger."""
 PLACE_COST = 0.3
+PINCH_SPREAD = 0.6
+"""Postures that are to be placed start within so much of the common pinch, joints in [-1, 1]."""
 DRAWN_AT_ONCE = 8192
 DRAWS_AT_MOST = 2000
 
@@ -80,16 +82,25 @@ def near_pinches(nets: LatentNets, count: int, generator: torch.Generator) -> Te
     raise DexError(text, code="unreachable")
 
 
+def common_posture(nets: LatentNets) -> Tensor:
+    """(H, 1, n) the pinch that all hands share, in [-1, 1]."""
+    postures = [[common_pinch(hand.robot.name, hand.side)[0][joint] for joint in hand.joints] for hand in nets.hands]
+    return nets.normalise(pad_joints(nets.hands, postures, 0.0)[:, None].to(nets.own.device))
+
+
 def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, *, placed: bool = False) -> Tensor:
     """(H, count, n) uniform postures moved by gradient descent until the gap between the thumb and one finger is what was drawn for it.
 
     Args:
-        placed: the thumb's tip also goes where it was drawn to be, around the hand's place of the common pinch; of three postures the one that
-            comes nearest is kept, because from many the way there is barred.
+        placed: the thumb's tip also goes where it was drawn to be, around the hand's place of the common pinch, from postures around that pinch:
+            a finger that can be bent to one point in two ways is bent as there. Of three postures the one that comes nearest is kept.
     """
     drawn, steps = (TRIES * count, PLACED_STEPS) if placed else (count, STEPS)
     device = nets.own.device
-    free = torch.atanh(0.99 * uniform(nets, drawn, generator)).requires_grad_(True)
+    start = uniform(nets, drawn, generator)
+    if placed:
+        start = (common_posture(nets) + PINCH_SPREAD * start).clamp(-1.0, 1.0)
+    free = torch.atanh(0.99 * start).requires_grad_(True)
     weights = nets.present.cpu()
     chosen = torch.stack([torch.multinomial(row, drawn, replacement=True, generator=generator) for row in weights]).to(device)
     wanted = (TIGHT_M * torch.rand((len(nets.hands), drawn), generator=generator)).to(device)
@@ -128,6 +139,10 @@ class Sampler:
         self._near = near_pinches(nets, pool, generator)
         self._tight = tight_pinches(nets, max(1, pool // 2), generator)
         self._placed = tight_pinches(nets, max(1, pool // 4), generator, placed=True)
+
+    def draw_placed(self, count: int, generator: torch.Generator) -> Tensor:
+        """(H, count, n) in [-1, 1]: only postures about where all hands pinch."""
+        return self._placed[:, torch.randint(self._placed.shape[1], (count,), generator=generator).to(self._placed.device)]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(H, count, n) in [-1, 1]."""

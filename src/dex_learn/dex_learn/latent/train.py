@@ -21,7 +21,7 @@ from dex_learn.progress import progress
 
 WARM_UP = 100
 CLIP = 5.0
-CYCLE_SHARE = 4
+CYCLE_SHARE, SWAP_SHARE = 4, 4
 REPORT_EVERY = 50
 FROZEN_SEED = 7919
 
@@ -190,6 +190,7 @@ class Trainer:
         distance, direction = losses.retargeting(decoded, wanted, mask, weights)
         parts = {"joint": joint, "tip": tip, "distance": distance, "direction": direction, "kl": losses.scale_of_latents(z, weights)}
         parts["place"] = losses.places(nets, decoded, sources, weights)
+        parts["swap"] = losses.swapped(nets, *self._foreign(sources), weights)
         parts["outside"] = weights.outside * losses.outside(nets, decoded)
         parts["cycle"] = losses.cycle(nets, decoded, sources, CYCLE_SHARE, weights)
         if beside is not None and frozen is not None:
@@ -200,6 +201,12 @@ class Trainer:
             if self.twins is not None:
                 parts["twin"] = weights.twin * self._twin(decoded, beside)
         return parts
+
+    def _foreign(self, sources: Tensor) -> tuple[Tensor, Tensor]:
+        """Postures (H, P, n) about the common pinch and, for each, the learned numbers (H, P, 17) of any latent of the step's (S, B, 32)."""
+        u = self._sampler.draw_placed(self.training.batch // SWAP_SHARE, self._generator)
+        rows = torch.randint(sources.shape[0] * sources.shape[1], u.shape[:2], generator=self._generator)
+        return u, sources.detach().flatten(0, 1)[rows.to(sources.device)][..., SHARED_DIM:]
 
     def _beside(self) -> tuple[Batch, Tensor] | None:
         """Postures of the frozen hands and their latents."""
