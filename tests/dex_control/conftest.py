@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from dex_control.gate import CommandMode, Gate, Tick
-from dex_core.types import ActionChunk, ActionSlice, JointState
 
+from dex_control.gate import CommandMode, Gate, Tick
 from dex_core.config import CellConfig, load_cell
 from dex_core.safety import Beat, Mode
+from dex_core.types import ActionChunk, ActionSlice, JointState
 
 NS = 1_000_000_000
 PERIOD_NS = 10_000_000

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dex_control.gate import CommandMode
-from dex_core.types import ActionSlice
 
+from dex_control.gate import CommandMode
 from dex_core.config import CellConfig, load_cell
 from dex_core.safety import Mode, Reason
+from dex_core.types import ActionSlice
 
 DT_S = 0.01
 

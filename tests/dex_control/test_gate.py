@@ -7,10 +7,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from dex_control.gate import CommandMode, Gate, watched_nodes
-from dex_core.types import ActionChunk, ActionSlice, JointState
 
+from dex_control.gate import CommandMode, Gate, watched_nodes
 from dex_core.safety import Mode, Reason
+from dex_core.types import ActionChunk, ActionSlice, JointState
 
 NS = 1_000_000_000
 

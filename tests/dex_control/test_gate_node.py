@@ -15,13 +15,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dex_core.clock import Ticker
-from dex_core.types import ActionChunk, ActionSlice, JointState
 
+from dex_core.clock import Ticker
 from dex_core.config import CellConfig, load_cell
+from dex_core.types import ActionChunk, ActionSlice, JointState
 
 pytestmark = pytest.mark.ros
 rclpy = pytest.importorskip("rclpy", reason="no ROS in this environment")
+
+from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from rclpy.parameter import Parameter  # noqa: E402
+from sensor_msgs.msg import JointState as JointStateMsg  # noqa: E402
+from std_srvs.srv import Trigger  # noqa: E402
 
 from dex_control.gate import watched_nodes  # noqa: E402
 from dex_control.gate_node import GateNode  # noqa: E402
@@ -29,16 +35,10 @@ from dex_control.jitter import measure_jitter  # noqa: E402
 from dex_msgs.msg import ActionChunk as ActionChunkMsg  # noqa: E402
 from dex_msgs.msg import ChunkReport, CommandReport, Heartbeat, JointCommand, SafetyState  # noqa: E402
 from dex_msgs.srv import SetGoal  # noqa: E402
+from dex_ros import names, qos  # noqa: E402
 from dex_ros.convert import chunk_to_msg, joint_state_to_msg  # noqa: E402
 from dex_ros.polling import PolledSubscription  # noqa: E402
 from dex_ros.testing import ros_domain, spinning, wait_for  # noqa: E402
-from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from rclpy.parameter import Parameter  # noqa: E402
-from sensor_msgs.msg import JointState as JointStateMsg  # noqa: E402
-from std_srvs.srv import Trigger  # noqa: E402
-
-from dex_ros import names, qos  # noqa: E402
 
 DOMAIN = 56
 TIMEOUT_S = 0.4

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_control.gate import CommandMode
 
+from dex_control.gate import CommandMode
 from dex_core.safety import Mode
 
 NS = 1_000_000_000

@@ -4,10 +4,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from dex_control.jitter import measure_jitter
-from dex_core.errors import ShapeError
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dex_control.jitter import measure_jitter
+from dex_core.errors import ShapeError
 
 MS = 1_000_000
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dex_control.outcome import ChunkOutcome
 
 MS = 1_000_000

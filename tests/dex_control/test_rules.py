@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_control.gate import CommandMode
-from dex_core.errors import NonFiniteError
-from dex_core.types import ActionChunk, ActionSlice, JointState
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dex_control.gate import CommandMode
+from dex_core.errors import NonFiniteError
 from dex_core.limits import LimitPipeline, SafeCommand
 from dex_core.safety import Beat, Mode, Reason
+from dex_core.types import ActionChunk, ActionSlice, JointState
 
 NS = 1_000_000_000
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 from dex_control.tally import Tally
-
 from dex_core.limits import Change
 
 MS = 1_000_000

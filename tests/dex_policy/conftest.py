@@ -12,16 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dex_core.bundle.testing import write_fixture_pair
-from dex_core.policy.runtime import mounted_hands
-from dex_core.types import JointState
-from dex_msgs.msg import ActionChunk, ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
-from dex_msgs.msg import MountedHand as MountedHandMsg
-from dex_msgs.srv import SetGoal
-from dex_ros.convert import image_to_msg, joint_state_to_msg
-from dex_ros.mounted import mounted_to_msg
-from dex_ros.node import DexNode
-from dex_ros.testing import ros_domain, spinning
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
@@ -31,9 +21,19 @@ from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState as JointStateMsg
 
 from dex_core.bundle import load_bundle
+from dex_core.bundle.testing import write_fixture_pair
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import MountedHand
+from dex_core.policy.runtime import mounted_hands
+from dex_core.types import JointState
+from dex_msgs.msg import ActionChunk, ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
+from dex_msgs.msg import MountedHand as MountedHandMsg
+from dex_msgs.srv import SetGoal
 from dex_ros import names, qos
+from dex_ros.convert import image_to_msg, joint_state_to_msg
+from dex_ros.mounted import mounted_to_msg
+from dex_ros.node import DexNode
+from dex_ros.testing import ros_domain, spinning
 
 DOMAIN = 57
 POLICY, SPACE = (Path(name).name for name in (load_cell("xarm_bimanual").policy.bundle, load_cell("xarm_bimanual").policy.latent_bundle))

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from dex_core.errors import BundleError
 from dex_policy.bundle_cli import main
 

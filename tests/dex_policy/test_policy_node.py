@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from dex_core.policy.runtime import load_policy, mounted_hands
-from dex_msgs.msg import PolicyStatus
-from dex_msgs.srv import SetGoal
-from dex_policy.policy_node import PolicyNode
-from dex_ros.convert import chunk_from_msg
-from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED
-from dex_ros.testing import wait_for
 
 from dex_core.bundle import Bundle
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import PoseDecoder
+from dex_core.policy.runtime import load_policy, mounted_hands
+from dex_msgs.msg import PolicyStatus
+from dex_msgs.srv import SetGoal
+from dex_policy.policy_node import PolicyNode
 from dex_ros import names
+from dex_ros.convert import chunk_from_msg
+from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED
+from dex_ros.testing import wait_for
 
 from .conftest import POLICY, SPACE
 

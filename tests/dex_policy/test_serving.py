@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dex_core.errors import DexError
-from dex_core.policy.runtime import load_policy, mounted_hands
-from dex_core.types import JointState
-from dex_policy.serving import PolicyServer
 
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import MountedHand
+from dex_core.errors import DexError
 from dex_core.policy import MeasuredPoses, Observation
+from dex_core.policy.runtime import load_policy, mounted_hands
+from dex_core.types import JointState
+from dex_policy.serving import PolicyServer
 
 NS = 1_000_000_000
 WALL = 1_700_000_000 * NS

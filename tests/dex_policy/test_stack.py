@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 from action_msgs.msg import GoalStatus
-from dex_msgs.action import RunTask
-from dex_msgs.msg import ChunkReport, JointCommand, SafetyState
-from dex_ros.testing import spinning, wait_for
 from rclpy.action import ActionClient
 from rclpy.context import Context
 from std_srvs.srv import Trigger
 
 from dex_core.config import CellConfig
+from dex_msgs.action import RunTask
+from dex_msgs.msg import ChunkReport, JointCommand, SafetyState
 from dex_ros import names, qos
+from dex_ros.testing import spinning, wait_for
 
 from .conftest import DOMAIN, FakeCell
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 import math
 
 import pytest
-from dex_core.errors import DexError
-from dex_policy.task import Outcome, TaskRun, checked_deadline_s, judged_task, watched_nodes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dex_core.config import load_cell, load_task
+from dex_core.errors import DexError
 from dex_core.safety import Mode, SafetyStatus
+from dex_policy.task import Outcome, TaskRun, checked_deadline_s, judged_task, watched_nodes
 
 NS = 1_000_000_000
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from action_msgs.msg import GoalStatus
-from dex_msgs.action import RunTask
-from dex_msgs.msg import SafetyState
-from dex_policy.task_node import TaskNode
-from dex_ros.testing import wait_for
 from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
 
+from dex_msgs.action import RunTask
+from dex_msgs.msg import SafetyState
+from dex_policy.task_node import TaskNode
 from dex_ros import names
+from dex_ros.testing import wait_for
 
 pytestmark = pytest.mark.ros
 INSTRUCTION = "Push the two tomato cans together"

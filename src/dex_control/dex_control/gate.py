@@ -6,6 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
+from dex_control.gate_types import CommandMode, Reply, Tick, watched_nodes
+from dex_control.hold import Hold
+from dex_control.intake import COUNTED_FOR_LATCH, ChunkIntake, FirstCommandFar
+from dex_control.outcome import ChunkOutcome
+from dex_control.tally import GateReport, Tally
 from dex_core.chunks import ChunkRefused, Incomplete
 from dex_core.clock import NS
 from dex_core.config import CellConfig
@@ -13,12 +19,6 @@ from dex_core.errors import DexError
 from dex_core.limits import JointLimits, LimitPipeline, Moment, Motion, SafeCommand
 from dex_core.safety import Beat, HeartbeatBook, Mode, Reason, SafetyMachine, SafetyStatus, StateBook, Trip, Watch
 from dex_core.types import ActionChunk, Array, JointState
-
-from dex_control.gate_types import CommandMode, Reply, Tick, watched_nodes
-from dex_control.hold import Hold
-from dex_control.intake import COUNTED_FOR_LATCH, ChunkIntake, FirstCommandFar
-from dex_control.outcome import ChunkOutcome
-from dex_control.tally import GateReport, Tally
 
 
 class Gate:
@@ -37,7 +37,8 @@ class Gate:
         self.states = StateBook(interfaces, self.limits, self.config.state_timeout_s)
         hands = [name for name, interface in cell.interfaces.items() if interface.robot.kind == "hand"]
         self.intake = ChunkIntake(self.config, interfaces, self.limits, hands)
-        self.heartbeats = HeartbeatBook(watched_nodes(cell) if watched is None else watched, self.config.heartbeat_timeout_s, self.config.hang_timeout_s)
+        watches = watched_nodes(cell) if watched is None else watched
+        self.heartbeats = HeartbeatBook(watches, self.config.heartbeat_timeout_s, self.config.hang_timeout_s)
         self._pipeline = LimitPipeline(self.limits)
         self._machine = SafetyMachine()
         self._tally = Tally(self.period_ns)

@@ -11,13 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 
-from dex_core.clock import Priority, SteadyClock, Ticker, set_realtime_priority
-from dex_core.errors import DexError
-from dex_core.safety import Beat, Mode, ProcessBook, SafetyStatus, machine_id
-from dex_ros.convert import chunk_from_msg, fill_doubles, joint_state_from_msg, time_to_msg, timing_from_msg, timing_to_msg
-from dex_ros.diagnostics import ERROR, OK, WARN
-from dex_ros.node import DexNode, spin_main
-from dex_ros.polling import PolledSubscription
 from rclpy.executors import ExternalShutdownException
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
@@ -25,9 +18,16 @@ from std_srvs.srv import Trigger
 
 from dex_control.gate import CommandMode, Gate, Reply, Tick
 from dex_control.outcome import ChunkOutcome
+from dex_core.clock import Priority, SteadyClock, Ticker, set_realtime_priority
+from dex_core.errors import DexError
+from dex_core.safety import Beat, Mode, ProcessBook, SafetyStatus, machine_id
 from dex_msgs.msg import ActionChunk, ChunkReport, CommandReport, Heartbeat, JointCommand, LimitEvent, SafetyState
 from dex_msgs.srv import SetGoal
 from dex_ros import names, qos
+from dex_ros.convert import chunk_from_msg, fill_doubles, joint_state_from_msg, time_to_msg, timing_from_msg, timing_to_msg
+from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.node import DexNode, spin_main
+from dex_ros.polling import PolledSubscription
 
 REPORT_EVERY = 10
 GRAPH_EVERY = 25

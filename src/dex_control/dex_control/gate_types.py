@@ -6,12 +6,11 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from dex_control.outcome import ChunkOutcome
 from dex_core.chunks.join import decoder_of
 from dex_core.config import CellConfig
 from dex_core.limits import SafeCommand
 from dex_core.safety import Reason, SafetyStatus, Watch
-
-from dex_control.outcome import ChunkOutcome
 
 
 class CommandMode(IntEnum):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+
 from dex_core.limits import JointLimits, Motion
 from dex_core.types import Array
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+
 from dex_core.chunks import Accepted, Approach, BlendLimits, ChunkJoiner, ChunkRefused, ChunkTrack, Point, Spline, check_chunk, monotonic_start_ns
 from dex_core.config import ControlConfig
 from dex_core.limits import JointLimits, Motion

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+
 from dex_core.errors import ShapeError
 
 NS = 1_000_000_000

@@ -9,20 +9,20 @@ import time
 import traceback
 
 import numpy as np
+from sensor_msgs.msg import Image, JointState
+
 from dex_core.clock import Priority
 from dex_core.errors import DexError
 from dex_core.policy import MeasuredPoses, Observation, ObservationRefused, StateHistory, load_policy
+from dex_msgs.msg import ActionChunk, MountedHand, PolicyStatus
+from dex_msgs.srv import SetGoal
+from dex_policy.serving import PolicyServer
+from dex_ros import names, qos
 from dex_ros.convert import chunk_to_msg, image_from_msg, joint_state_from_msg, time_from_msg, time_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.mounted import mounted_from_msg
 from dex_ros.node import DexNode, node_parser, spin_main
 from dex_ros.polling import PolledSubscription
-from sensor_msgs.msg import Image, JointState
-
-from dex_msgs.msg import ActionChunk, MountedHand, PolicyStatus
-from dex_msgs.srv import SetGoal
-from dex_policy.serving import PolicyServer
-from dex_ros import names, qos
 
 IDLE_WAIT_S = 0.1
 POLL_S = 0.015

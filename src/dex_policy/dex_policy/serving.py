@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+
 from dex_core.clock import NS
 from dex_core.config import PolicyConfig
 from dex_core.decode import MountedHand

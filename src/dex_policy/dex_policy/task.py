@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
+
 from dex_core.chunks.join import decoder_of
 from dex_core.clock import NS
 from dex_core.config import CellConfig, TaskConfig

@@ -10,23 +10,23 @@ import time
 import uuid
 from typing import Any
 
-from dex_core.clock import NS
-from dex_core.config import load_task
-from dex_core.errors import DeadlineError, DexError
-from dex_core.safety import Beat, HeartbeatBook, Mode, SafetyStatus
-from dex_ros.diagnostics import ERROR, OK, WARN
-from dex_ros.node import DexNode, node_parser, spin_main
-from dex_ros.polling import PolledSubscription
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
+from dex_core.clock import NS
+from dex_core.config import load_task
+from dex_core.errors import DeadlineError, DexError
+from dex_core.safety import Beat, HeartbeatBook, Mode, SafetyStatus
 from dex_msgs.action import RunTask
 from dex_msgs.msg import ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
 from dex_msgs.srv import SetGoal
 from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, judged_task, watched_nodes
 from dex_ros import names, qos
+from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.node import DexNode, node_parser, spin_main
+from dex_ros.polling import PolledSubscription
 
 FEEDBACK_PERIOD_S = 0.2
 POLL_S = 0.03
@@ -57,12 +57,7 @@ class TaskNode(DexNode):
         self._gate = self.create_client(SetGoal, names.GATE_SET_GOAL, callback_group=group)
         self._policy = self.create_client(SetGoal, names.POLICY_SET_GOAL, callback_group=group)
         self._server = ActionServer(
-            self,
-            RunTask,
-            names.RUN_TASK,
-            self._execute,
-            callback_group=group,
-            goal_callback=self._on_goal,
+            self, RunTask, names.RUN_TASK, self._execute, callback_group=group, goal_callback=self._on_goal,
             cancel_callback=lambda _handle: CancelResponse.ACCEPT,
         )
         self._cancel_service = self.create_service(Trigger, names.TASK_CANCEL, self._on_cancel, callback_group=group)

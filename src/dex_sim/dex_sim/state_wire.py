@@ -51,7 +51,7 @@ def send(sock: socket.socket, header: dict[str, object], payload: bytes = b"", *
     sock.settimeout(timeout_s)
     try:
         sock.sendall(_LENGTH.pack(len(text)) + text + payload)
-    except socket.timeout as error:
+    except TimeoutError as error:
         raise DeadlineError("the other end of the state line", timeout_s, "it does not take the data") from error
     except OSError as error:
         raise ConnectionLostError(f"the state line broke: {error}") from error
@@ -89,7 +89,7 @@ def _exactly(sock: socket.socket, count: int, deadline: float, timeout_s: float)
         sock.settimeout(left)
         try:
             part = sock.recv(count - len(parts))
-        except socket.timeout as error:
+        except TimeoutError as error:
             raise DeadlineError("the other end of the state line", timeout_s) from error
         except OSError as error:
             raise ConnectionLostError(f"the state line broke: {error}") from error

@@ -93,7 +93,7 @@ class XArmController:
         if self._own_loop:
             self._loop.stop()
 
-    def __enter__(self) -> "XArmController":
+    def __enter__(self) -> XArmController:
         return self
 
     def __exit__(self, *_exc: object) -> None:

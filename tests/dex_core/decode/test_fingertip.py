@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.errors import DexError, NonFiniteError, ShapeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dex_core.config import load_cell
 from dex_core.decode import FingertipSolver
+from dex_core.errors import DexError, NonFiniteError, ShapeError
 from dex_core.kinematics import HandKinematics
 from dex_description import interface_urdf
 

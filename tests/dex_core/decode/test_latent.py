@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dex_core.bundle.testing import write_latent_fixture
-from dex_core.errors import NonFiniteError
 
 from dex_core.bundle import load_bundle
+from dex_core.bundle.testing import write_latent_fixture
 from dex_core.config import load_cell
 from dex_core.decode import LatentDecoder
+from dex_core.errors import NonFiniteError
 
 CELL = load_cell("xarm_bimanual")
 

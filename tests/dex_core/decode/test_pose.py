@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dex_core.decode.pose import STEP_SHARE, STIFFNESS, TOLERANCE_M, TOLERANCE_RAD, elbow_stiffness
-from dex_core.errors import ConfigError, DexError, NonFiniteError, ShapeError
-from dex_sim.toolpose import GraspArm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dex_core.config import load_cell
 from dex_core.decode import ArmInWorld, MountedHand, PoseDecoder, poses_from_columns, tool_pose_columns, tool_poses_from_columns
+from dex_core.decode.pose import STEP_SHARE, STIFFNESS, TOLERANCE_M, TOLERANCE_RAD, elbow_stiffness
+from dex_core.errors import ConfigError, DexError, NonFiniteError, ShapeError
+from dex_sim.toolpose import GraspArm
 
 CELL = load_cell("xarm_bimanual")
 SIDES = ("left", "right")

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dex_core.bundle.testing import write_latent_fixture
-from dex_core.errors import ConfigError, DexError
-from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice
 
 from dex_core.bundle import Bundle, load_bundle
+from dex_core.bundle.testing import write_latent_fixture
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import LatentDecoder, MountedHand, PoseDecoder, SideDecoder
+from dex_core.errors import ConfigError, DexError
 from dex_core.policy.runtime import load_side_decoder
+from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice
 
 HANDS = ("inspire", "ability", "xhand1", "dexh13", "leap")
 CELLS = {hand: load_cell("xarm_bimanual", hand=hand) for hand in HANDS}
@@ -54,7 +54,9 @@ def chunk_for(cell: CellConfig, side: str) -> ActionChunk:
     poses[:, :3] += np.linspace(0.0, 0.03, 8)[:, None]
     parts = (
         ActionSlice(f"{side}_arm", "wrist_pose", poses, POSE_COLUMNS, "world"),
-        ActionSlice(f"{side}_hand", "latent", np.tile(latent.encode([hand.home]), (8, 1)), space_hash=space.graph_sha256(f"{side}_{hand.robot.name}/decoder")),
+        ActionSlice(
+            f"{side}_hand", "latent", np.tile(latent.encode([hand.home]), (8, 1)), space_hash=space.graph_sha256(f"{side}_{hand.robot.name}/decoder")
+        ),
         ActionSlice(other.name, "joint_position", np.tile(other.home, (8, 1)), other.names),
     )
     return ActionChunk(1, "g", 4, 0.05, 1.0, parts, "hash")

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dex_core.bundle.testing import write_latent_fixture
-from dex_core.errors import BundleError, DexError, JointNameError, NonFiniteError, ShapeError
-from dex_core.types import ActionSlice
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dex_core.bundle import Bundle, load_bundle
+from dex_core.bundle.testing import write_latent_fixture
 from dex_core.config import load_cell
 from dex_core.decode import FingertipSolver, LatentDecoder, SliceDecoder, columns_of
+from dex_core.errors import BundleError, DexError, JointNameError, NonFiniteError, ShapeError
 from dex_core.kinematics import HandKinematics
+from dex_core.types import ActionSlice
 from dex_description import interface_urdf
 
 CELL = load_cell("xarm_bimanual")

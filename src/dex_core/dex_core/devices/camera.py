@@ -21,7 +21,7 @@ class Intrinsics:
     cx: float
     cy: float
 
-    def cropped_and_resized(self, crop_xywh: tuple[int, int, int, int], size_wh: tuple[int, int]) -> "Intrinsics":
+    def cropped_and_resized(self, crop_xywh: tuple[int, int, int, int], size_wh: tuple[int, int]) -> Intrinsics:
         """Intrinsics after dex_core.images.crop_and_resize (pixel centres at integer + 0.5)."""
         x, y, w, h = crop_xywh
         sx, sy = size_wh[0] / w, size_wh[1] / h

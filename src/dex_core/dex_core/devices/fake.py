@@ -51,7 +51,7 @@ class FakeJointDevice:
         self._connected = self._enabled = self._streaming = False
 
     @classmethod
-    def from_interface(cls, interface: Interface, address: str = "") -> "FakeJointDevice":
+    def from_interface(cls, interface: Interface, address: str = "") -> FakeJointDevice:
         """As a node constructs a driver; starts in the rest posture."""
         return cls(interface.names, interface.home)
 
