@@ -96,7 +96,7 @@ def _set_options(spec: mujoco.MjSpec, timestep_s: float) -> None:
     spec.visual.quality.shadowsize = 0
     spec.visual.quality.offsamples = 0
     spec.visual.quality.numslices = 12
-    spec.visual.quality.numstacks = 6
+    spec.visual.quality.numstacks = 4
     spec.visual.global_.offwidth = 960
     spec.visual.global_.offheight = 540
     spec.visual.headlight.ambient = (0.35, 0.35, 0.35)

@@ -76,10 +76,11 @@ def test_a_thumb_in_the_place_that_the_latent_names_costs_nothing_whoever_named_
     assert float(losses.places(NETS, decoded, named, Weights())) > 0.3
 
 
-def test_a_posture_with_its_own_learned_numbers_loses_what_reconstruction_says_and_with_others_it_may_lose_more() -> None:
-    z = NETS.encode(BATCH.u, BATCH.tips).detach()
-    own = losses.own_of(losses.decode_all(NETS, z))
-    joint, _ = losses.reconstruction(NETS, BATCH, own, Weights())
-    kept = losses.swapped(NETS, BATCH.u, z[..., SHARED_DIM:], Weights())
-    assert float(kept) == pytest.approx(Weights().swap * float(joint), rel=1e-4)
-    assert float(losses.swapped(NETS, BATCH.u, z[..., SHARED_DIM:] + 2.0, Weights())) != pytest.approx(float(kept), rel=1e-3)
+def test_a_guide_counts_only_between_different_hands() -> None:
+    decoded = losses.decode_all(NETS, torch.zeros((2, 3, 32)))
+    wanted = decoded.u.detach().clone()
+    mask = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    wanted[0, 0] += 1.0
+    assert float(losses.guided(NETS, decoded, wanted, mask, Weights())) == pytest.approx(0.0, abs=1e-6)
+    wanted[0, 1] += 1.0
+    assert float(losses.guided(NETS, decoded, wanted, mask, Weights())) > 0.5

@@ -30,7 +30,7 @@ class Weights:
         far_scale: what is beyond ``edge_m`` adds to ``distance_scale_m``: a far finger of a large hand is out of a small one's reach.
         kl: learned numbers of the latent towards N(0, 1) (their noise is fixed, so only the mean's part is left).
         outside: joints beyond their limits before they are cut.
-        swap: joints of postures about the common pinch, decoded with another posture's learned numbers, often another hand's.
+        guide, guide_scale: joints decoded from other hands' latents about the common pinch against postures found by optimisation, in [-1, 1].
         cycle: learned numbers of a latent against those of the posture it was decoded to, on whichever hand: one number, one meaning.
         twin: postures and latents of a hand against those of the hand it mirrors.
     """
@@ -56,7 +56,8 @@ class Weights:
     outside: float = 10.0
     twin: float = 1.0
     cycle: float = 0.1
-    swap: float = 0.3
+    guide: float = 0.3
+    guide_scale: float = 0.1
 
 
 class Batch(NamedTuple):
@@ -160,14 +161,10 @@ def places(targets: LatentNets, decoded: Decoded, z: Tensor, weights: Weights) -
     return weights.place * (near * soft(PINCH_SCALE_M / weights.place_scale_m * torch.sqrt(off.square().sum(dim=-1) + 1e-6))).mean()
 
 
-def swapped(nets: LatentNets, u: Tensor, private: Tensor, weights: Weights) -> Tensor:
-    """Joints (H, P, n) lost when a posture is decoded from its own pinches and place, and learned numbers (H, P, 17) that are another's.
-
-    Where a hand can make the same pinches in several ways, this says which one answers to latents of other hands: that of its own postures ``u``.
-    """
-    batch = batch_of(nets, u)
-    back = nets.decode(torch.cat([nets.shared(batch.tips), private], dim=-1))
-    return weights.swap * (soft((back - u) / weights.joint_scale) * nets.own).sum() / (nets.own.sum() * u.shape[1])
+def guided(nets: LatentNets, decoded: Decoded, wanted: Tensor, mask: Tensor, weights: Weights) -> Tensor:
+    """Joints decoded from other hands' latents against postures (T, S, B, n) that answer them well; ``mask`` (T, S) of the pairs that count."""
+    error = (soft((decoded.u - wanted) / weights.guide_scale) * nets.own[:, None]).sum(dim=-1).mean(dim=-1) / nets.own.sum(dim=-1)  # (T, S)
+    return weights.guide * (error * mask).sum() / mask.sum().clamp(min=1.0)
 
 
 def cycle(nets: LatentNets, decoded: Decoded, z: Tensor, share: int, weights: Weights) -> Tensor:

@@ -147,7 +147,10 @@ class LatentNets(nn.Module):
         return self.middle + u * self.swing
 
     def shared(self, tips: Tensor) -> Tensor:
-        """(H, 5, B, 3) tips [m] -> (H, B, 15) thumb-to-finger vectors and the thumb's place. A missing finger stands where the row of the others leads."""
+        """(H, 5, B, 3) tips [m] -> (H, B, 15) thumb-to-finger vectors and the thumb's place.
+
+        A missing finger stands where the row of the others leads.
+        """
         pinches = pinches_of(tips).reshape(len(self.fill), -1, PINCH_DIM)
         return torch.cat([torch.bmm(pinches, self.fill) - self.centre.reshape(PINCH_DIM), self._places(tips)], dim=-1)
 

@@ -19,8 +19,8 @@ STEPS, PLACED_STEPS, TRIES = 60, 120, 3
 PLACE_MEAN_M, PLACE_SPREAD_M = (0.0, -0.015, 0.0), (0.025, 0.02, 0.015)
 """About how the thumb's tip is spread around the common pinch's middle in random pinches of the hands with one motor a finger."""
 PLACE_COST = 0.3
-PINCH_SPREAD = 0.6
-"""Postures that are to be placed start within so much of the common pinch, joints in [-1, 1]."""
+PINCH_SPREAD, COMMON_COST = 0.4, 0.1
+"""Postures that are to be placed start within so much of the common pinch, joints in [-1, 1], and are drawn to it."""
 DRAWN_AT_ONCE = 8192
 DRAWS_AT_MOST = 2000
 
@@ -88,32 +88,35 @@ def common_posture(nets: LatentNets) -> Tensor:
     return nets.normalise(pad_joints(nets.hands, postures, 0.0)[:, None].to(nets.own.device))
 
 
-def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, *, placed: bool = False) -> Tensor:
+def tight_pinches(nets: LatentNets, count: int, generator: torch.Generator, *, placed: bool = False, widest_m: float = TIGHT_M) -> Tensor:
     """(H, count, n) uniform postures moved by gradient descent until the gap between the thumb and one finger is what was drawn for it.
 
     Args:
         placed: the thumb's tip also goes where it was drawn to be, around the hand's place of the common pinch, from postures around that pinch:
-            a finger that can be bent to one point in two ways is bent as there. Of three postures the one that comes nearest is kept.
+            a finger that can be bent to one point in two ways is bent as there, and joints that are free stay as there. Of three postures the one
+            that comes nearest is kept.
+        widest_m: largest gap that is drawn.
     """
     drawn, steps = (TRIES * count, PLACED_STEPS) if placed else (count, STEPS)
     device = nets.own.device
-    start = uniform(nets, drawn, generator)
-    if placed:
-        start = (common_posture(nets) + PINCH_SPREAD * start).clamp(-1.0, 1.0)
+    start, common = uniform(nets, drawn, generator), common_posture(nets) if placed else None
+    if common is not None:
+        start = (common + PINCH_SPREAD * start).clamp(-1.0, 1.0)
     free = torch.atanh(0.99 * start).requires_grad_(True)
     weights = nets.present.cpu()
     chosen = torch.stack([torch.multinomial(row, drawn, replacement=True, generator=generator) for row in weights]).to(device)
-    wanted = (TIGHT_M * torch.rand((len(nets.hands), drawn), generator=generator)).to(device)
+    wanted = (widest_m * torch.rand((len(nets.hands), drawn), generator=generator)).to(device)
     spread = torch.randn((len(nets.hands), drawn, 3), generator=generator) * torch.tensor(PLACE_SPREAD_M) + torch.tensor(PLACE_MEAN_M)
     place = nets.place * PINCH_SCALE_M + spread.to(device)
     optimiser = torch.optim.Adam([free], lr=0.05)
     index = chosen[:, :, None, None].expand(-1, -1, 1, 3)
     for _ in range(steps):
-        tips = nets.chains(nets.joints(torch.tanh(free) * nets.own))
+        u = torch.tanh(free) * nets.own
+        tips = nets.chains(nets.joints(u))
         gap = torch.gather(pinches_of(tips), 2, index)[:, :, 0].norm(dim=-1)
         cost = (100.0 * (gap - wanted)).square()
-        if placed:
-            cost = cost + PLACE_COST * (100.0 * (tips[:, 0] - place)).square().sum(dim=-1)
+        if common is not None:
+            cost = cost + PLACE_COST * (100.0 * (tips[:, 0] - place)).square().sum(dim=-1) + COMMON_COST * (u - common).square().sum(dim=-1)
         (free.grad,) = torch.autograd.grad(cost.sum(), [free])
         optimiser.step()
     u = torch.tanh(free.detach()) * nets.own
@@ -139,10 +142,6 @@ class Sampler:
         self._near = near_pinches(nets, pool, generator)
         self._tight = tight_pinches(nets, max(1, pool // 2), generator)
         self._placed = tight_pinches(nets, max(1, pool // 4), generator, placed=True)
-
-    def draw_placed(self, count: int, generator: torch.Generator) -> Tensor:
-        """(H, count, n) in [-1, 1]: only postures about where all hands pinch."""
-        return self._placed[:, torch.randint(self._placed.shape[1], (count,), generator=generator).to(self._placed.device)]
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """(H, count, n) in [-1, 1]."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dex_core.errors import DexError
 from dex_learn.latent import losses
+from dex_learn.latent.guides import make_guides
 from dex_learn.latent.losses import Batch, Weights
 from dex_learn.latent.net import SHARED_DIM, LatentNets
 from dex_learn.latent.sampling import Sampler, Shares
@@ -21,9 +22,10 @@ from dex_learn.progress import progress
 
 WARM_UP = 100
 CLIP = 5.0
-CYCLE_SHARE, SWAP_SHARE = 4, 4
+CYCLE_SHARE, GUIDE_SHARE = 4, 4
 REPORT_EVERY = 50
 FROZEN_SEED = 7919
+GUIDE_POOL = 20
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ class Trainer:
         self._generator = torch.Generator().manual_seed(training.seed)
         self._sampler = Sampler(nets, training.shares, training.pool, training.seed)
         self._frozen_sampler = Sampler(frozen, training.shares, training.pool, training.seed + FROZEN_SEED) if frozen is not None else None
+        self._guides = make_guides(nets, nets if frozen is None else frozen, training.pool // GUIDE_POOL, training.weights, training.seed)
         self.step, self._spent_s = 0, 0.0
         self.curves: dict[str, list[float]] = {}
         if checkpoint is not None and checkpoint.is_file():
@@ -190,7 +193,7 @@ class Trainer:
         distance, direction = losses.retargeting(decoded, wanted, mask, weights)
         parts = {"joint": joint, "tip": tip, "distance": distance, "direction": direction, "kl": losses.scale_of_latents(z, weights)}
         parts["place"] = losses.places(nets, decoded, sources, weights)
-        parts["swap"] = losses.swapped(nets, *self._foreign(sources), weights)
+        parts["guide"] = self._guide()
         parts["outside"] = weights.outside * losses.outside(nets, decoded)
         parts["cycle"] = losses.cycle(nets, decoded, sources, CYCLE_SHARE, weights)
         if beside is not None and frozen is not None:
@@ -202,11 +205,14 @@ class Trainer:
                 parts["twin"] = weights.twin * self._twin(decoded, beside)
         return parts
 
-    def _foreign(self, sources: Tensor) -> tuple[Tensor, Tensor]:
-        """Postures (H, P, n) about the common pinch and, for each, the learned numbers (H, P, 17) of any latent of the step's (S, B, 32)."""
-        u = self._sampler.draw_placed(self.training.batch // SWAP_SHARE, self._generator)
-        rows = torch.randint(sources.shape[0] * sources.shape[1], u.shape[:2], generator=self._generator)
-        return u, sources.detach().flatten(0, 1)[rows.to(sources.device)][..., SHARED_DIM:]
+    def _guide(self) -> Tensor:
+        """What latents of other hands about the common pinch ought to be decoded to, against what they are."""
+        guides = self._guides
+        rows = torch.randint(guides.u.shape[1], (self.training.batch // GUIDE_SHARE,), generator=self._generator).to(guides.u.device)
+        speakers = self.nets if self.frozen is None else self.frozen
+        batch = losses.batch_of(speakers, guides.u[:, rows])
+        decoded = losses.decode_all(self.nets, speakers.encode(batch.u, batch.tips))
+        return losses.guided(self.nets, decoded, guides.wanted[:, :, rows], guides.mask, self.training.weights)
 
     def _beside(self) -> tuple[Batch, Tensor] | None:
         """Postures of the frozen hands and their latents."""
@@ -220,7 +226,7 @@ class Trainer:
         """How far a new hand is from mirroring its twin: in decoded joints, and in the learned numbers of the latent."""
         assert self.twins is not None
         nets, (batch, z) = self.nets, beside
-        mirrored = batch.u[self.twins.index] * self.twins.sign
+        mirrored = batch.u[self.twins.index][..., : nets.chains.width] * self.twins.sign  # frozen hands may be padded wider
         rows = torch.arange(len(nets.hands), device=mirrored.device)
         reached = decoded.u[rows, len(nets.hands) + self.twins.index]
         joints = (losses.soft((reached - mirrored) / self.training.weights.joint_scale) * nets.own).sum() / (nets.own.sum() * mirrored.shape[1])
