@@ -76,11 +76,12 @@ def test_a_thumb_in_the_place_that_the_latent_names_costs_nothing_whoever_named_
     assert float(losses.places(NETS, decoded, named, Weights())) > 0.3
 
 
-def test_a_guide_counts_only_between_different_hands() -> None:
-    decoded = losses.decode_all(NETS, torch.zeros((2, 3, 32)))
-    wanted = decoded.u.detach().clone()
-    mask = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    wanted[0, 0] += 1.0
-    assert float(losses.guided(NETS, decoded, wanted, mask, Weights())) == pytest.approx(0.0, abs=1e-6)
-    wanted[0, 1] += 1.0
-    assert float(losses.guided(NETS, decoded, wanted, mask, Weights())) > 0.5
+def test_a_guide_counts_only_between_different_hands_and_is_felt_far_outside() -> None:
+    u = torch.full((2, 2, 3, 16), 5.0, requires_grad=True)
+    wanted, mask = u.detach().clone(), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    wanted[0, 0] = 1.0
+    assert float(losses.guided(NETS, u, wanted, mask, Weights())) == pytest.approx(0.0, abs=1e-6)
+    wanted[0, 1] = 1.0
+    cost = losses.guided(NETS, u, wanted, mask, Weights())
+    cost.backward()
+    assert float(cost) > 0.5 and float(u.grad[0, 1].abs().max()) > 1e-3

@@ -161,9 +161,15 @@ def places(targets: LatentNets, decoded: Decoded, z: Tensor, weights: Weights) -
     return weights.place * (near * soft(PINCH_SCALE_M / weights.place_scale_m * torch.sqrt(off.square().sum(dim=-1) + 1e-6))).mean()
 
 
-def guided(nets: LatentNets, decoded: Decoded, wanted: Tensor, mask: Tensor, weights: Weights) -> Tensor:
-    """Joints decoded from other hands' latents against postures (T, S, B, n) that answer them well; ``mask`` (T, S) of the pairs that count."""
-    error = (soft((decoded.u - wanted) / weights.guide_scale) * nets.own[:, None]).sum(dim=-1).mean(dim=-1) / nets.own.sum(dim=-1)  # (T, S)
+def guided(nets: LatentNets, u: Tensor, wanted: Tensor, mask: Tensor, weights: Weights) -> Tensor:
+    """Joints decoded from other hands' latents against postures that answer them well.
+
+    Args:
+        u: (T, S, B, n) before they are bent at their limits: bent, one that is far outside would feel nothing any more.
+        wanted: (T, S, B, n) in [-1, 1].
+        mask: (T, S) of the pairs that count.
+    """
+    error = (soft((u - wanted) / weights.guide_scale) * nets.own[:, None]).sum(dim=-1).mean(dim=-1) / nets.own.sum(dim=-1)  # (T, S)
     return weights.guide * (error * mask).sum() / mask.sum().clamp(min=1.0)
 
 

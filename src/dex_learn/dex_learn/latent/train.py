@@ -211,8 +211,9 @@ class Trainer:
         rows = torch.randint(guides.u.shape[1], (self.training.batch // GUIDE_SHARE,), generator=self._generator).to(guides.u.device)
         speakers = self.nets if self.frozen is None else self.frozen
         batch = losses.batch_of(speakers, guides.u[:, rows])
-        decoded = losses.decode_all(self.nets, speakers.encode(batch.u, batch.tips))
-        return losses.guided(self.nets, decoded, guides.wanted[:, :, rows], guides.mask, self.training.weights)
+        z = speakers.encode(batch.u, batch.tips).flatten(0, 1)  # (S B, 32)
+        u = self.nets.unbounded(z[None].expand(len(self.nets.hands), -1, -1)).unflatten(1, (len(speakers.hands), -1))
+        return losses.guided(self.nets, u, guides.wanted[:, :, rows], guides.mask, self.training.weights)
 
     def _beside(self) -> tuple[Batch, Tensor] | None:
         """Postures of the frozen hands and their latents."""
