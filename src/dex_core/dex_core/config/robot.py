@@ -145,7 +145,8 @@ class RobotConfig:
         palm: side -> palm frame: +X out of the palm (where the fingers curl to), +Z along the fingers, +Y to the thumb on a
             right hand and away from it on a left hand.
         metis_wrist: side -> wrist frame of METIS' unified action space.
-        grasp: side -> grasp frame: axes of the palm, origin where thumb and index meet when they hold a 50 mm wide thing on a table below.
+        grasp: side -> grasp frame: origin where thumb and index meet when they hold a 50 mm wide thing on a table below, axes of the palm;
+            of a hand that is held tilted, those turned about its pinch (see ``dex_core.retarget.grasp``).
         mounts: arm -> side -> pose of ``root_link`` in the arm's ``tip_link``.
         couplings: name of an alternative -> joint that follows -> how; replaces the URDF's mimic of those joints where chosen.
         by_side: side -> what is different there; see :meth:`for_side`.
