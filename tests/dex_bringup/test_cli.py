@@ -96,4 +96,5 @@ def test_a_sentence_names_the_task_whose_objects_it_speaks_of() -> None:
 
     assert _task_of("put the lemon and the lime into the bowl ") == "reorganize_lemons"
     assert _task_of("Push the two tomato cans together") == "push_cans"
+    assert _task_of("could you put the two fruits in the bowl?") == "reorganize_lemons"
     assert _task_of("Return to the rest pose") == ""

@@ -147,7 +147,7 @@ def test_every_task_of_the_cell_succeeds_by_its_own_judge(bench: Any) -> None:
     with bench(TaskNode) as (_, fakes):
         client = Client(fakes)
         fakes.judge(True, 1.0, task="push_cans")  # the scene before: no success of this goal
-        handle = client.running("put the lemon and the lime into the bowl")
+        handle = client.running("please put both lemons into the bowl")
         fakes.judge(True, 1.0, task="reorganize_lemons")
         _, result = client.result(handle)
         assert result.outcome == RunTask.Result.SUCCEEDED and result.duration_s < 5.0

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -13,13 +12,11 @@ import numpy as np
 
 from dex_core.chunks.join import decoder_of
 from dex_core.clock import NS
-from dex_core.config import CellConfig, TaskConfig
+from dex_core.config import CellConfig
 from dex_core.errors import DexError
-from dex_core.policy.instruction import similarity
 from dex_core.safety import Mode, Reason, SafetyStatus, Watch
 
 MAX_DEADLINE_S = 3600.0
-JUDGED_SIMILARITY = 0.5
 GATE_ANSWER_S = 1.0
 SETTLE_S = 0.3
 """Success must last this long."""
@@ -75,13 +72,6 @@ def checked_deadline_s(requested_s: float, default_s: float) -> float:
     if not math.isfinite(requested_s) or not 0.0 <= requested_s <= MAX_DEADLINE_S:
         raise DexError(f"deadline_s is {requested_s}; allowed 0 (the cell's default) to {MAX_DEADLINE_S} s", code="deadline_invalid")
     return requested_s or default_s
-
-
-def judged_task(instruction: str, tasks: Iterable[TaskConfig]) -> str:
-    """Name of the task that this instruction means, so that its judge decides; empty when it is none of them."""
-    scores = {task.name: max(similarity(instruction, known) for known in (task.instruction, *task.paraphrases)) for task in tasks}
-    nearest = max(scores, key=scores.__getitem__, default="")
-    return nearest if scores.get(nearest, 0.0) >= JUDGED_SIMILARITY else ""
 
 
 @dataclass

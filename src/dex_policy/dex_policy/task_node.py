@@ -18,11 +18,12 @@ from std_srvs.srv import Trigger
 from dex_core.clock import NS
 from dex_core.config import load_task
 from dex_core.errors import DeadlineError, DexError
+from dex_core.policy.instruction import meant_task
 from dex_core.safety import Beat, HeartbeatBook, Mode, SafetyStatus
 from dex_msgs.action import RunTask
 from dex_msgs.msg import ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
 from dex_msgs.srv import SetGoal
-from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, judged_task, watched_nodes
+from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, watched_nodes
 from dex_ros import names, qos
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import DexNode, node_parser, spin_main
@@ -46,9 +47,7 @@ class TaskNode(DexNode):
         group = ReentrantCallbackGroup()
         self._lock = threading.Lock()
         self._busy = False
-        self._cancel = threading.Event()
-        self._closing = threading.Event()
-        self._idle = threading.Event()
+        self._cancel, self._closing, self._idle = (threading.Event() for _ in range(3))
         self._idle.set()
         self._safety = SafetyStatus()
         self._safety_heard = False
@@ -135,7 +134,7 @@ class TaskNode(DexNode):
     def _prepare(self, run: TaskRun, deadline_s: float) -> None:
         seconds = checked_deadline_s(deadline_s, self.cell.policy.goal_deadline_s)
         run.deadline_ns = run.started_ns + round(seconds * NS)
-        run.judged = judged_task(run.instruction, self._tasks)
+        run.judged = meant_task(run.instruction, self._tasks)
 
     def _arm(self, run: TaskRun, handle: ServerGoalHandle) -> Ending | None:
         """Checks everyone and arms gate, then policy. Returns an ending when cancelled on the way; raises DexError when refused."""

@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--namespace", default="", help="namespace of the cell (default: none)")
     parser.add_argument("--reset", action="store_true", help="reset the gate first if it is latched")
     parser.add_argument("--seed", type=int, default=None, help="put the simulated scene back with this seed first")
-    parser.add_argument("--task", default="", help="whose objects the scene has (default: the task that the instruction names, else the cell's own)")
+    parser.add_argument("--task", default="", help="whose objects the scene has (default: the task that the instruction means, else the cell's own)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     options = parser.parse_args(list(argv))
     if not (0.0 <= options.deadline < math.inf):
@@ -61,13 +61,12 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _task_of(instruction: str) -> str:
-    """The task in ``config/tasks`` that has this sentence; empty when none has."""
+    """The task in ``config/tasks`` that this sentence means, as the judge of the goal will see it; empty when it is none of them."""
     from dex_core.config import load_task
     from dex_core.config.load import names_in
+    from dex_core.policy.instruction import meant_task
 
-    said = instruction.strip().casefold()
-    tasks = (load_task(name) for name in names_in("tasks"))
-    return next((task.name for task in tasks if said in (s.casefold() for s in (task.instruction, *task.paraphrases))), "")
+    return meant_task(instruction, (load_task(name) for name in names_in("tasks")))
 
 
 def _show_feedback(feedback: Any) -> None:

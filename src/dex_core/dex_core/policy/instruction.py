@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a sentence one the policy was trained on? Words and neighbouring word pairs in common decide."""
+"""Is a sentence one the policy was trained on, and which task does it mean? Words and neighbouring word pairs in common decide."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from dex_core.config import TaskConfig
 from dex_core.errors import DexError
 from dex_core.text import tokenize
+
+TASK_SIMILARITY = 0.3
+"""As little as the policies themselves ask for: what is followed as a task has its objects on the table and its judge."""
 
 
 class InstructionRefused(DexError):
@@ -46,3 +50,10 @@ def check_instruction(instruction: str, trained: Sequence[str], min_similarity: 
             f"{min_similarity:.2f} needed); it knows: {list(trained)}"
         )
     return nearest
+
+
+def meant_task(instruction: str, tasks: Iterable[TaskConfig]) -> str:
+    """Name of the task that an instruction means, whose objects it speaks of and whose judge decides; empty when it is none of them."""
+    scores = {task.name: max(similarity(instruction, known) for known in (task.instruction, *task.paraphrases)) for task in tasks}
+    nearest = max(scores, key=scores.__getitem__, default="")
+    return nearest if scores.get(nearest, 0.0) >= TASK_SIMILARITY else ""
