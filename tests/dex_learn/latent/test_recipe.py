@@ -14,7 +14,9 @@ from dex_core.bundle import load_bundle  # noqa: E402
 from dex_core.decode.latent import LatentDecoder  # noqa: E402
 from dex_core.errors import DexError, ShapeError  # noqa: E402
 from dex_learn import cli  # noqa: E402
-from dex_learn.export import run_onnx  # noqa: E402
+from dex_learn.export import code_revision, run_onnx  # noqa: E402
+from dex_learn.latent import command, pictures  # noqa: E402
+from dex_learn.latent import recipe as recipe_module  # noqa: E402
 from dex_learn.latent.add import add_hand, copied  # noqa: E402
 from dex_learn.latent.chunk import FRAMES, trajectories  # noqa: E402
 from dex_learn.latent.chunk_recipe import make_chunk_bundle  # noqa: E402
@@ -30,12 +32,13 @@ HANDS = ("ability", "dexh13")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict]:
     """A tiny space: its bundle, the work folder, its scores."""
     root = tmp_path_factory.mktemp("space")
-    recipe = Recipe(hands=HANDS, training=Training(steps=10, batch=16, pool=40), widths=Widths(12, 12), work=root / "work")
+    recipe = Recipe(hands=HANDS, training=Training(steps=10, batch=16, pool=40), widths=Widths(12, 12), work=root / "work", code="v1")
     return root / "hand_latents", root / "work", make_bundle(recipe, root / "hand_latents", "a test")
 
 
 def test_the_bundle_loads_with_both_sides_and_scores(made: tuple[Path, Path, dict]) -> None:
     bundle = load_bundle(made[0])
+    assert bundle.manifest.provenance.code == "v1"
     assert set(bundle.embodiments) == {f"{s}_{h}" for s in ("left", "right") for h in HANDS}
     scores = json.loads((made[0] / "scores.json").read_text())
     assert scores["scores"]["right"]["hands"]["right_ability"]["tip_mean_mm"] > 0.0
@@ -54,9 +57,10 @@ def test_weights_come_back_out_of_the_graphs(made: tuple[Path, Path, dict]) -> N
 
 
 def test_an_added_hand_changes_no_bit_of_the_others(made: tuple[Path, Path, dict], tmp_path: Path) -> None:
-    recipe = Recipe(training=Training(steps=6, batch=16, pool=40), work=tmp_path / "work")
+    recipe = Recipe(training=Training(steps=6, batch=16, pool=40), work=tmp_path / "work", code="v2")
     scores = add_hand("leap", made[0], tmp_path / "hand_latents", recipe, "a test")
     old, new = load_bundle(made[0]), load_bundle(tmp_path / "hand_latents")
+    assert new.manifest.provenance.code == "v2"
     assert set(new.embodiments) == set(old.embodiments) | {"left_leap", "right_leap"}
     for graph in old.manifest.graphs.values():
         assert (tmp_path / "hand_latents" / graph.file).read_bytes() == (made[0] / graph.file).read_bytes()
@@ -73,9 +77,10 @@ def test_a_hand_that_is_left_out_is_not_copied(made: tuple[Path, Path, dict]) ->
 
 
 def test_chunks_end_to_end(made: tuple[Path, Path, dict], tmp_path: Path) -> None:
-    recipe = Recipe(training=Training(steps=4, batch=32, pool=40), work=tmp_path / "work")
+    recipe = Recipe(training=Training(steps=4, batch=32, pool=40), work=tmp_path / "work", code="v3")
     scores = make_chunk_bundle(recipe, made[0], tmp_path / "hand_chunks", "a test")
     bundle = load_bundle(tmp_path / "hand_chunks")
+    assert bundle.manifest.provenance.code == "v3"
     decoder = LatentDecoder(bundle, "left_dexh13")
     assert (decoder.unit, decoder.frames) == ("chunk", FRAMES) and "right_ability" in scores["right"]["hands"]
     q = np.linspace(decoder.lower_rad, decoder.upper_rad, FRAMES)
@@ -113,3 +118,20 @@ def test_cuda_is_refused_where_there_is_none(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DexError, match="no GPU"):
         Recipe(device="cuda", work=tmp_path)
+
+
+@pytest.mark.parametrize("words", [["--hands", "ability,dexh13"], ["--add", "leap"], ["--unit", "chunk", "--out", "somewhere"]], ids=" ".join)
+def test_outside_a_checkout_the_revision_is_asked_for_before_anything_is_trained(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "train.py"
+    file.touch()
+    monkeypatch.setattr(recipe_module, "code_revision", lambda given="": code_revision(given, file))
+    trained: list[str] = []
+    monkeypatch.setattr(command, "_run", lambda arguments, recipe, out, notes: trained.append(recipe.code) or {})
+    monkeypatch.setattr(pictures, "draw_curves", lambda folder: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    assert cli.main(["latents", "--work", str(tmp_path), *words]) == 1
+    assert "--code" in capsys.readouterr().err and not trained
+    assert cli.main(["latents", "--work", str(tmp_path), "--code", " v4 ", *words]) == 0
+    assert trained == ["v4"]

@@ -27,7 +27,7 @@ def add_hand(name: str, space: Path, folder: Path, recipe: Recipe, notes: str, *
     Args:
         name: model of hand, of ``config/hands``.
         space: bundle to add to. folder: bundle to write; may be the same.
-        recipe: only training, device and work folder are used.
+        recipe: only training, device, work folder and code are used.
         left_out: models of the space that are not to be in the new one (to compare an added hand with a jointly trained one).
 
     Returns:
@@ -56,7 +56,8 @@ def add_hand(name: str, space: Path, folder: Path, recipe: Recipe, notes: str, *
     residuals = [side["hands"][f"{name}_{model}"]["residual_q99"] for name, side in scores.items()]
     largest = max(bundle.manifest.spaces.latent.residual_q99, *residuals)  # type: ignore[union-attr]
     training = replace(recipe.training, steps=trainer.step + fitted.step)
-    manifest = manifest_of(exported, training, largest, f"{notes}; {model} added to {bundle.manifest.name} of {bundle.manifest.created}")
+    notes = f"{notes}; {model} added to {bundle.manifest.name} of {bundle.manifest.created}"
+    manifest = manifest_of(exported, training, largest, notes, recipe.code)
     exported.write(folder, manifest, described({**scores, "onnx_parity": exported.parity, "added": model}))
     return scores
 

@@ -18,7 +18,7 @@ from dex_core.bundle.hashes import sha256_bytes
 from dex_core.bundle.manifest import Embodiment
 from dex_core.bundle.write import write_bundle
 from dex_core.config import read_description
-from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, code_revision, run_torch, to_onnx
+from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, to_onnx
 from dex_learn.latent.hand import LatentHand
 from dex_learn.latent.net import LATENT_DIM, HandDecoder, HandEncoder, LatentNets
 from dex_learn.latent.sampling import uniform
@@ -100,14 +100,14 @@ def embodiment_of(hand: LatentHand) -> Embodiment:
     )
 
 
-def manifest_of(exported: Exported, training: Training, residual_q99: float, notes: str) -> dict[str, Any]:
-    """The manifest as plain data."""
+def manifest_of(exported: Exported, training: Training, residual_q99: float, notes: str, code: str) -> dict[str, Any]:
+    """The manifest as plain data; ``code`` as ``code_revision`` tells it."""
     return {
         "name": NAME, "version": "0.1.0", "kind": "latent_space", "created": datetime.date.today().isoformat(),
         "licence": {"weights": "Apache-2.0", "commercial_use": True},
         "provenance": {
             "trained_here": True, "data": "random joint positions inside the limits: uniform, near pinches, at the limits",
-            "steps": training.steps, "seed": training.seed, "code": code_revision(),
+            "steps": training.steps, "seed": training.seed, "code": code,
             "notes": f"{notes}; " + ", ".join(f"{k} {v}" for k, v in asdict(training).items()),
         },
         "runtime": {"opset": OPSET, "ir_version": IR_VERSION},

@@ -51,7 +51,7 @@ def make_chunk_bundle(recipe: Recipe, space: Path, folder: Path, notes: str) -> 
         _export(exported, nets, compressor)
     largest = max(hand["residual_q99"] for side in scores.values() for hand in side["hands"].values())
     training = replace(recipe.training, steps=int(curves["step"][-1]))
-    manifest = manifest_of(exported, training, largest, f"{notes}; around {bundle.manifest.name} of {bundle.manifest.created}")
+    manifest = manifest_of(exported, training, largest, f"{notes}; around {bundle.manifest.name} of {bundle.manifest.created}", recipe.code)
     manifest |= {"name": NAME, "runtime": {"opset": OPSET, "ir_version": IR_VERSION}}
     manifest["spaces"]["latent"] = {"dim": CHUNK_DIM, "residual_q99": largest, "unit": "chunk", "frames": FRAMES}
     exported.write(folder, manifest, {"definitions": DEFINITIONS, "scores": {**scores, "onnx_parity": exported.parity}})

@@ -44,6 +44,7 @@ def add_latents(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where torch computes (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch (%(default)s)")
     parser.add_argument("--work", type=Path, default=Path("/tmp/dex_latents"), help="folder for checkpoints, curves and pictures (%(default)s)")
+    parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
     parser.add_argument("--add", metavar="HAND", help="train only this hand, into the space of --space, whose graphs do not change")
     parser.add_argument("--space", type=Path, help="bundle to add to, or to make chunks of (models/hand_latents)")
     parser.add_argument("--leave-out", default="", metavar="HANDS", help="with --add: models of the space to leave out of the new bundle")
@@ -87,7 +88,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
     training = Training(steps=arguments.steps, minutes=arguments.minutes, batch=arguments.batch, seed=arguments.seed)
     hands = tuple(word for word in arguments.hands.split(",") if word)
-    return Recipe(hands=hands, training=training, device=arguments.device, work=arguments.work)
+    return Recipe(hands=hands, training=training, device=arguments.device, work=arguments.work, code=arguments.code)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dex_core.errors import DexError
+from dex_learn.export import code_revision
 from dex_learn.latent.bundle import Exported, described, manifest_of
 from dex_learn.latent.hand import HANDS, LatentHand
 from dex_learn.latent.mirror import start_as_twins, twins_of
@@ -32,6 +33,10 @@ class Recipe:
         training: of the right hands; the left ones get ``LEFT_SHARE`` of its steps and minutes.
         widths: of the networks.
         device: cpu or cuda. work: folder of checkpoints, curves and weights.
+        code: revision of the code that trains; git is asked where it is not given, before anything is trained.
+
+    Raises:
+        DexError: ``bad_argument``; ``code_unknown``, no revision was given and this is no git checkout.
     """
 
     hands: tuple[str, ...] = HANDS
@@ -39,12 +44,14 @@ class Recipe:
     widths: Widths = Widths()
     device: str = "cpu"
     work: Path = Path("/tmp/dex_latents")
+    code: str = ""
 
     def __post_init__(self) -> None:
         if len(self.hands) < 2 or len(set(self.hands)) != len(self.hands):
             raise DexError(f"hands {list(self.hands)}: a shared space needs at least two different ones of {list(HANDS)}", code="bad_argument")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise DexError("device cuda: this torch sees no GPU; allowed here: cpu", code="bad_argument")
+        object.__setattr__(self, "code", code_revision(self.code))
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,8 @@ def make_bundle(recipe: Recipe, folder: Path, notes: str) -> dict[str, Any]:
     exported.add(space.right)
     exported.add(space.left)
     training = replace(recipe.training, steps=space.steps)
-    exported.write(folder, manifest_of(exported, training, residual_q99(scores), notes), described({**scores, "onnx_parity": exported.parity}))
+    manifest = manifest_of(exported, training, residual_q99(scores), notes, recipe.code)
+    exported.write(folder, manifest, described({**scores, "onnx_parity": exported.parity}))
     return scores
 
 
