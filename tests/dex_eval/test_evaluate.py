@@ -5,14 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import JointState
 
 from dex_bringup.cli import main
 from dex_core.config import CellConfig, load_cell
 from dex_eval.bag import BagError, find_mcap
+from dex_eval.episode import _measured_track
 from dex_eval.evaluate import evaluate
 from dex_eval.plots import run_picture
 from dex_eval.testing import START_NS, fixture_cell, write_episode
@@ -82,6 +86,14 @@ def test_missing_topic(small_cell: CellConfig, tmp_path: Path) -> None:
     with pytest.raises(BagError, match="left/hand/joint_states") as caught:
         evaluate(bag)
     assert caught.value.code == "topic_missing"
+
+
+@pytest.mark.parametrize("change", [lambda order: [*order, order[0]], lambda order: [order[0], *order[:-1]], lambda order: order[1:]])
+def test_joints_named_twice_or_left_out(small_cell: CellConfig, change: Callable[[list[str]], list[str]]) -> None:
+    order = list(small_cell.interface("left_arm").names)
+    message = JointState(name=change(order), position=[0.0] * len(order))
+    with pytest.raises(BagError, match="joint states of left_arm name"):
+        _measured_track(SimpleNamespace(states={"left_arm": [(0, message)]}, cell=small_cell))
 
 
 def test_stamps_that_run_backwards(small_cell: CellConfig, tmp_path: Path) -> None:

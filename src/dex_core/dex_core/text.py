@@ -34,7 +34,7 @@ def tokenize(instruction: str) -> NDArray[np.int64]:
     words = re.findall(r"[a-z0-9]+", instruction.lower())
     if not words:
         raise DexError(f"instruction {instruction!r} holds no word", code="instruction_invalid")
-    features = words + [f"{a} {b}" for a, b in zip(words, words[1:])]
+    features = words + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)]
     ids = np.zeros((1, LENGTH), dtype=np.int64)
     hashed = [1 + fnv1a_32(f) % (BUCKETS - 1) for f in features[:LENGTH]]
     ids[0, : len(hashed)] = hashed

@@ -31,7 +31,7 @@ def frozen_array(values: ArrayLike, shape: tuple[int | None, ...], where: str, *
         NonFiniteError: a NaN or infinity, with its place.
     """
     out = np.array(values, dtype=dtype)
-    if out.ndim != len(shape) or any(want is not None and want != have for want, have in zip(shape, out.shape)):
+    if out.ndim != len(shape) or any(want is not None and want != have for want, have in zip(shape, out.shape, strict=True)):
         raise ShapeError(f"{where}: shape {out.shape}, expected {tuple('any' if s is None else s for s in shape)}")
     if finite and not np.isfinite(out).all():
         bad = tuple(int(i) for i in np.argwhere(~np.isfinite(out))[0])

@@ -202,9 +202,9 @@ def _measured_track(episode: Episode) -> Track:
         stamps = np.array([time_from_msg(m.header.stamp) for _, m in found], dtype=np.int64)
         rows = []
         for _, message in found:
-            if set(message.name) != set(order) or len(message.position) != len(order):
+            if sorted(message.name) != sorted(order) or len(message.position) != len(order):
                 raise BagError(f"joint states of {interface} name {list(message.name)}; the cell has {list(order)}")
-            position = dict(zip(message.name, message.position))
+            position = dict(zip(message.name, message.position, strict=True))
             rows.append([position[n] for n in order])
         parts.append(Track(order, stamps, np.array(rows)))
     stamps = parts[0].stamp_ns
@@ -215,7 +215,7 @@ def _command_track(cell: CellConfig, commands: list[Any]) -> Track:
     order = cell.joint_names
     stamps, rows = [], []
     for message in commands:
-        position = dict(zip(message.names, message.positions))
+        position = dict(zip(message.names, message.positions, strict=False))
         if set(position) == set(order):
             stamps.append(time_from_msg(message.header.stamp))
             rows.append([position[n] for n in order])

@@ -32,7 +32,7 @@ def executed(predictions: list[Predicted], horizon_s: float) -> list[tuple[Predi
     """Each prediction with the steps (k,) that lie before the next instant of its goal, at most ``horizon_s`` ahead."""
     found = []
     good = [p for p in predictions if len(p.position_rad)]
-    for here, after in zip(good, [*good[1:], None]):
+    for here, after in zip(good, [*good[1:], None], strict=False):
         end_ns = here.instant.stamp_ns + round(horizon_s * 1e9)
         if after is not None and after.instant.goal_id == here.instant.goal_id:
             end_ns = min(end_ns, after.start_ns)
@@ -69,7 +69,7 @@ def seams(predictions: list[Predicted], lead_s: float) -> list[dict[str, float]]
     """What would jump between neighbouring chunks of a goal if one simply replaced the other, ``lead_s`` after its stamp."""
     found = []
     good = [p for p in predictions if len(p.position_rad)]
-    for old, new in zip(good, good[1:]):
+    for old, new in zip(good, good[1:], strict=False):
         if old.instant.goal_id != new.instant.goal_id:
             continue
         at_ns = new.instant.stamp_ns + round(lead_s * 1e9)
@@ -87,7 +87,7 @@ def limit_hits(predictions: list[Predicted], limits: JointLimits) -> dict[str, d
             continue
         hits["position"] += ((q < limits.lower_rad - POSITION_TOLERANCE_RAD) | (q > limits.upper_rad + POSITION_TOLERANCE_RAD)).sum(axis=0)
         hits["velocity"] += (np.abs(np.diff(q, axis=0)) / prediction.dt_s > limits.velocity_rad_s).sum(axis=0)
-    return {limit: {name: int(n) for name, n in zip(limits.names, counts) if n} for limit, counts in hits.items()}
+    return {limit: {name: int(n) for name, n in zip(limits.names, counts, strict=True) if n} for limit, counts in hits.items()}
 
 
 def recorded_limit_hits(episode: Episode) -> dict[str, int]:
@@ -104,7 +104,7 @@ def recorded_latency(episode: Episode) -> dict[str, dict[str, float | int | None
     accepted = [report for report in episode.chunk_reports if report.accepted]
     timings = [timing_from_msg(report.timing) for report in accepted]
     out = {}
-    for before, after in zip(TIMING_FIELDS, TIMING_FIELDS[1:]):
+    for before, after in zip(TIMING_FIELDS, TIMING_FIELDS[1:], strict=False):
         out[f"{before}_to_{after}"] = summary([(t[after] - t[before]) * 1e-6 for t in timings if before in t and after in t])
     out["inference"] = summary([report.inference_ms for report in accepted])
     out["overhead"] = summary([report.overhead_ms for report in accepted])

@@ -31,7 +31,7 @@ def run_picture(episode: Episode, path: Path, predictions: list[Predicted] | Non
     axes = figure.subplots(len(interfaces) + 2, 1, height_ratios=[1.0] * len(interfaces) + [0.8, 0.8])
     origin_ns = int(episode.measured.stamp_ns[0])
     offset = 0
-    for axis, name in zip(axes, interfaces):
+    for axis, name in zip(axes, interfaces, strict=False):
         count = len(episode.cell.interface(name).names)
         _tracks(axis, episode, name, slice(offset, offset + count), origin_ns, predictions or [])
         offset += count
@@ -60,7 +60,7 @@ def _tracks(axis: Axes, episode: Episode, name: str, columns: slice, origin_ns: 
         commanded = axis.plot(
             _seconds(episode.commanded.stamp_ns, origin_ns), episode.commanded.position_rad[:, columns], linewidth=0.8, linestyle="--"
         )
-        for line, measured in zip(commanded, lines):
+        for line, measured in zip(commanded, lines, strict=True):
             line.set_color(measured.get_color())
     for prediction in predictions:
         stamps = _seconds(prediction.start_ns, origin_ns) + np.arange(len(prediction.position_rad)) * prediction.dt_s

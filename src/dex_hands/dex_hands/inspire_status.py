@@ -34,7 +34,7 @@ class HandStatus:
     temperature_c: tuple[int, ...]
 
     @classmethod
-    def from_words(cls, words: list[int], names: tuple[str, ...]) -> "HandStatus":
+    def from_words(cls, words: list[int], names: tuple[str, ...]) -> HandStatus:
         """From the words of ``HEALTH_BLOCK``; byte registers have their first byte in the high half of a word."""
         if len(words) != HEALTH_BLOCK[1]:
             raise ShapeError(f"health block has {len(words)} words, expected {HEALTH_BLOCK[1]}")
@@ -63,7 +63,7 @@ class HandStatus:
     def text(self) -> str:
         """Errors in words, finger by finger."""
         parts = []
-        for name, error, state in zip(self.names, self.error, self.state):
+        for name, error, state in zip(self.names, self.error, self.state, strict=True):
             if error:
                 words = [word for bit, word in ERROR_BITS.items() if error & bit] or ["unknown"]
                 parts.append(f"{name} {' and '.join(words)} (ERROR {error:#04x}, {STATES.get(state, f'STATUS {state}')})")

@@ -47,11 +47,11 @@ class TransformMessage:
         if transforms.children != self._children:
             self._children = transforms.children
             self._message.transforms = [TransformStamped(child_frame_id=child) for child in transforms.children]
-            for message, parent in zip(self._message.transforms, transforms.parents):
+            for message, parent in zip(self._message.transforms, transforms.parents, strict=True):
                 message.header.frame_id = parent
         stamp = convert.time_to_msg(stamp_ns)
         rows = np.hstack([transforms.translation_m, transforms.rotation_xyzw]).tolist()
-        for message, row in zip(self._message.transforms, rows):
+        for message, row in zip(self._message.transforms, rows, strict=True):
             message.header.stamp = stamp
             t, r = message.transform.translation, message.transform.rotation
             t.x, t.y, t.z, r.x, r.y, r.z, r.w = row
@@ -154,7 +154,7 @@ class StateNode(DexNode):
         if state is None:
             return
         self._outputs["joints"].publish(convert.joint_state_to_msg(state))
-        moving = self._tree.moving(dict(zip(state.names, state.position_rad.tolist())))
+        moving = self._tree.moving(dict(zip(state.names, state.position_rad.tolist(), strict=True)))
         self._outputs["tf"].publish(transforms.fill(moving, state.stamp_ns))
 
     def _publish_path(self) -> None:

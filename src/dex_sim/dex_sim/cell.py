@@ -159,7 +159,7 @@ class SimCell:
         other = {name: transport for name, transport in sorted(transports.items()) if transport not in SERVED}
         if other:
             raise ConfigError(f"no device simulator for {other}; there is: {', '.join(SERVED)}")
-        for transport, start in zip(SERVED, (self._start_arms, self._start_inspire, self._start_simulated)):
+        for transport, start in zip(SERVED, (self._start_arms, self._start_inspire, self._start_simulated), strict=True):
             names = [name for name, spoken in transports.items() if spoken == transport]
             if names:
                 start(names)

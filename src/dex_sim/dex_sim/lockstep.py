@@ -197,7 +197,7 @@ class LockstepCell:
             wanted = (1.0 - weight) * before + weight * wanted
         wanted = np.clip(wanted, self._lower, self._upper)
         self._command = self._command + np.clip(wanted - self._command, -self._step_rad, self._step_rad)
-        for name, part in zip(INTERFACES, np.split(self._command, self._splits[:-1])):
+        for name, part in zip(INTERFACES, np.split(self._command, self._splits[:-1]), strict=True):
             self.world.set_targets(name, part)
 
 

@@ -132,7 +132,7 @@ def decode_state(message: Message, nq: int, known: Visual) -> WorldState:
         raise DeviceError(f"state payload has {len(message.payload)} bytes; this model takes {expected}", code="malformed")
     qpos = _array(message.payload, 0, np.dtype(np.float64), (nq,))
     offset, arrays = 8 * nq, {}
-    for field, template in zip(fields(Visual), templates):
+    for field, template in zip(fields(Visual), templates, strict=False):
         arrays[field.name] = _array(message.payload, offset, template.dtype, template.shape)
         offset += template.nbytes
     stamp = message.integer("stamp_ns", 0, 2**63 - 1)

@@ -23,7 +23,7 @@ _ORIGINS: tuple[tuple[Vec, int], ...] = (
 
 def _to_base(vector: Vec, turns: Sequence[tuple[float, float]], *, direction: bool) -> Vec:
     x, y, z = vector
-    for (cos, sin), ((ox, oy, oz), quarter) in zip(reversed(turns), reversed(_ORIGINS)):
+    for (cos, sin), ((ox, oy, oz), quarter) in zip(reversed(turns), reversed(_ORIGINS), strict=True):
         x, y = cos * x - sin * y, sin * x + cos * y
         if quarter == 1:
             y, z = -z, y

@@ -58,7 +58,7 @@ class ServoWatch:
         """0, or the error the step to this target is; the target becomes the newest one only when it is 0."""
         dt = min(max((now_ns - self._time_ns) * 1e-9, SERVO_PERIOD_S), _SERVO_GAP_S)
         tip = flange_position_m(target_rad)
-        joint_step = max(abs(a - b) for a, b in zip(target_rad, self._target))
+        joint_step = max(abs(a - b) for a, b in zip(target_rad, self._target, strict=True))
         self._steps.append((dt, joint_step, math.dist(tip, self._tip)))
         total = sum(s[0] for s in self._steps)
         while total - self._steps[0][0] >= _WINDOW_S:

@@ -371,5 +371,5 @@ def _bytes(request: Request, count: int) -> bytes:
 
 def _out_of_range(joints_rad: tuple[float, ...]) -> bool:
     return any(
-        not low - RANGE_TOLERANCE_RAD <= q <= high + RANGE_TOLERANCE_RAD for q, (low, high) in zip(joints_rad, JOINT_RANGES_RAD)
+        not low - RANGE_TOLERANCE_RAD <= q <= high + RANGE_TOLERANCE_RAD for q, (low, high) in zip(joints_rad, JOINT_RANGES_RAD, strict=True)
     )

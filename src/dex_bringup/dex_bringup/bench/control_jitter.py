@@ -57,7 +57,7 @@ class StreamMeter:
 
 def period_figures(times_ns: Sequence[int], prefix: str, nominal_ms: float) -> dict[str, float]:
     """Percentiles of the distance of each period from the nominal one [ms], and periods beyond twice it."""
-    periods = [(b - a) * 1e-6 for a, b in zip(times_ns, times_ns[1:])]
+    periods = [(b - a) * 1e-6 for a, b in zip(times_ns, times_ns[1:], strict=False)]
     errors = [abs(period - nominal_ms) for period in periods]
     return {
         f"{prefix}_periods": len(periods),

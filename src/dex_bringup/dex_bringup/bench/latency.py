@@ -35,7 +35,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
 def stage_figures(timings: list[dict[str, int]]) -> dict[str, float]:
     """Median of each stage's own time [ms], from the stage before it."""
     figures = {}
-    for before, after in zip(STAGES, STAGES[1:]):
+    for before, after in zip(STAGES, STAGES[1:], strict=False):
         own = [(t[after] - t[before]) * 1e-6 for t in timings if before in t and after in t]
         figures[f"{before}_to_{after}_p50_ms"] = percentile(own, 50)
     return figures

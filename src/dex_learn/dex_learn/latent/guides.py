@@ -19,8 +19,8 @@ from dex_learn.latent.sampling import common_posture, tight_pinches
 
 STEPS, RATE = 200, 0.05
 COMMON_COST = 0.02
-WIDE_M = 0.08
-"""Gap between thumb and finger of the widest pinch that is guided: that of a hand around a fruit, and a little."""
+WIDE_M = 0.1
+"""Gap between thumb and finger of the widest pinch that is guided: that of a hand that pushes a can, and more."""
 
 
 class Guides(NamedTuple):

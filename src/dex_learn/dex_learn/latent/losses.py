@@ -56,7 +56,7 @@ class Weights:
     outside: float = 10.0
     twin: float = 1.0
     cycle: float = 0.1
-    guide: float = 0.3
+    guide: float = 1.0
     guide_scale: float = 0.1
 
 
