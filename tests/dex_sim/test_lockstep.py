@@ -12,6 +12,8 @@ from dex_sim.lockstep import INTERFACES, LockstepCell, Observation, ToolChunk, r
 
 CELL = load_cell("xarm_bimanual")
 HOME = np.concatenate([np.array(CELL.interface(name).home) for name in INTERFACES])
+LIMITS = CELL.interface("left_hand").limits
+INDEX_RANGE = (LIMITS[1].lower_rad, LIMITS[1].upper_rad)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,56 @@ def test_a_new_chunk_is_blended_in(lockstep: LockstepCell) -> None:
     assert 0.01 < middle < 0.04
     lockstep.advance(0.2)
     assert lockstep.world.targets("left_arm")[0] - HOME[0] == pytest.approx(0.05)
+
+
+def walk(lockstep: LockstepCell, chunk: np.ndarray, ticks: int) -> np.ndarray:
+    """(ticks, 26) targets after each tick from a reset on; the chunk comes once more in between, as a replanned one does."""
+    lockstep.reset(0)
+    lockstep.accept(chunk, 0.0)
+    way = []
+    for tick in range(ticks):
+        if tick == 40:
+            lockstep.accept(chunk, 0.0)
+        lockstep.advance(0.01)
+        way.append(np.concatenate([lockstep.world.targets(name) for name in INTERFACES]))
+    return np.array(way)
+
+
+def hand_goal(share: float) -> np.ndarray:
+    """(64, 26) both arms go on slowly, the left hand to ``share`` of its way from home to the end of its range."""
+    upper = np.array([limit.upper_rad for limit in LIMITS])
+    chunk = HOME + 0.1 * 0.05 * np.arange(1, 65)[:, None] * (np.arange(26) < 14)
+    chunk[:, 14:20] += share * (upper - HOME[14:20])
+    return chunk
+
+
+def test_a_hand_far_from_its_first_chunk_approaches_it_and_nothing_else_notices(lockstep: LockstepCell) -> None:
+    chunk, control = hand_goal(0.9), CELL.control
+    assert np.abs(chunk[0, 14:20] - HOME[14:20]).max() > control.first_command_max_rad
+    way = walk(lockstep, chunk, 200)
+    speed = np.abs(np.diff(way, axis=0, prepend=HOME[None]))[:, 14:20] / 0.01
+    assert 0.9 * control.hand_approach_rad_s < speed[1:].max() <= control.hand_approach_rad_s + 1e-9
+    np.testing.assert_array_equal(way[-1, 14:20], chunk[0, 14:20])
+    near = walk(lockstep, hand_goal(0.0), 200)
+    np.testing.assert_array_equal(np.delete(way, range(14, 20), axis=1), np.delete(near, range(14, 20), axis=1))
+
+
+def test_a_hand_near_its_first_chunk_is_blended_in_at_once(lockstep: LockstepCell) -> None:
+    chunk = np.tile(HOME, (64, 1))
+    chunk[:, 15] += 0.99 * CELL.control.first_command_max_rad * np.sign(0.5 * sum(INDEX_RANGE) - HOME[15])
+    way = walk(lockstep, chunk, 30)
+    assert np.abs(np.diff(way[:, 15])).max() / 0.01 > CELL.control.hand_approach_rad_s
+    assert way[-1, 15] == pytest.approx(chunk[0, 15])
+
+
+def test_a_hand_that_was_near_and_is_asked_far_away_later_goes_at_its_own_speed(lockstep: LockstepCell) -> None:
+    lockstep.reset(0)
+    lockstep.accept(np.tile(HOME, (64, 1)), 0.0)
+    lockstep.advance(0.3)
+    lockstep.accept(hand_goal(0.9), 0.3)
+    before = lockstep.world.targets("left_hand")
+    lockstep.advance(0.2)
+    assert np.abs(lockstep.world.targets("left_hand") - before).max() / 0.2 > CELL.control.hand_approach_rad_s
 
 
 def test_without_a_chunk_it_holds(lockstep: LockstepCell) -> None:

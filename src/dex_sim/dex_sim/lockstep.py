@@ -12,11 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dex_core.chunks import Approach, Point
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode.pose import PoseDecoder
 from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize
+from dex_core.limits import JointLimits, Motion
 from dex_core.types import frozen_array
 from dex_sim.expert_path import DT_S, STEPS
 from dex_sim.judge import Judgement
@@ -119,12 +121,14 @@ class LockstepCell:
         self.world = World(self.cell)
         self._camera = next(iter(self.cell.cameras.values()))
         self._renderer = CellRenderer(self.world.model, *self._camera.native_wh) if render else None
-        limits = [limit for name in INTERFACES for limit in self.cell.interface(name).limits]
-        self._lower = np.array([limit.lower_rad for limit in limits])
-        self._upper = np.array([limit.upper_rad for limit in limits])
-        self._step_rad = np.array([limit.velocity_rad_s for limit in limits]) / CONTROL_HZ
+        interfaces = [self.cell.interface(name) for name in INTERFACES]
+        self._limits = JointLimits.of([n for i in interfaces for n in i.names], [limit for i in interfaces for limit in i.limits])
+        self._step_rad = self._limits.velocity_rad_s / CONTROL_HZ
         self._substeps = round(1.0 / (CONTROL_HZ * self.world.timestep_s))
-        self._splits = np.cumsum([len(self.cell.interface(name).names) for name in INTERFACES])
+        self._splits = np.cumsum([len(i.names) for i in interfaces])
+        hands = {name: slice(end - len(i.names), end) for name, i, end in zip(INTERFACES, interfaces, self._splits, strict=True) if "hand" in name}
+        control = self.cell.control
+        self._approach = Approach(self._limits, hands, control.first_command_max_rad, control.hand_approach_rad_s)
         self.arms = {side: GraspArm(self.cell, side) for side in SIDES}
         self._decoders = {side: PoseDecoder.of_cell(self.cell, side) for side in SIDES}
         self._old: _Scheduled | None = None
@@ -135,7 +139,7 @@ class LockstepCell:
         """New episode; see World.reset."""
         self.world.reset(seed, task, joint_noise_rad=joint_noise_rad)
         self._old = self._new = None
-        self._command = self._measured()
+        self._stand()
 
     def observe(self, instruction: str = "", *, image: bool = True) -> Observation:
         """The instant as a policy gets it. Raises ValueError when a picture is asked of a cell without renderer."""
@@ -153,16 +157,18 @@ class LockstepCell:
     def accept(self, chunk: ArrayLike | ToolChunk, stamp_s: float) -> None:
         """Schedules a chunk for an observation of ``stamp_s``; blends from the one before over 0.25 s.
 
+        A hand that stands far from the first chunk approaches it slowly, as in the live cell (:class:`~dex_core.chunks.Approach`).
+
         Args:
             chunk: (64, n) joints in rad (left arm, right arm, left hand, right hand), or tool poses with hand joints.
             stamp_s: simulated time of the observation.
         """
         joints = self.joints_of(chunk) if isinstance(chunk, ToolChunk) else chunk
         actions = frozen_array(joints, (None, int(self._splits[-1])), "chunk")
-        if self._new is None:
-            self._command = self._measured()
         self._old, self._new = self._new, _Scheduled(actions, stamp_s)
         self._since_s = self.world.time_s
+        if self._old is None:
+            self._begin(self._limits.clip(self._new.at(self._since_s)))
 
     def joints_of(self, chunk: ToolChunk) -> Array:
         """(64, n) joints in rad of a chunk of tool poses: left arm, right arm, left hand, right hand; as the live cell's decoders solve it."""
@@ -186,17 +192,35 @@ class LockstepCell:
     def _measured(self) -> Array:
         return np.concatenate([self.world.state(name).position_rad for name in INTERFACES])
 
+    def _stand(self) -> None:
+        self._command, self._velocity = self._measured(), np.zeros(int(self._splits[-1]))
+        self._approach.clear()
+
+    def _begin(self, first_rad: Array) -> None:
+        """The first chunk begins at ``first_rad`` (n,): a hand far from it approaches it, everything else comes from where it stands."""
+        self._stand()
+        self._approach.begin(first_rad - self._command)
+        self._start = np.where(self._approach.pending, first_rad, np.nan)
+
+    def _followed(self, time_s: float) -> Array:
+        """(n,) joint targets at a simulated time, the chunk before fading out."""
+        wanted = self._new.at(time_s)  # type: ignore[union-attr]
+        weight = min(1.0, (time_s - self._since_s) / BLEND_S)
+        if weight < 1.0:
+            before = np.where(np.isnan(self._start), self._command, self._start) if self._old is None else self._old.at(time_s)
+            wanted = (1.0 - weight) * before + weight * wanted
+        return self._limits.clip(wanted)
+
     def _send(self) -> None:
         if self._new is None:
             return
-        now = self.world.time_s + 1.0 / CONTROL_HZ
-        wanted = self._new.at(now)
-        weight = min(1.0, (now - self._since_s) / BLEND_S)
-        if weight < 1.0:
-            before = self._command if self._old is None else self._old.at(now)
-            wanted = (1.0 - weight) * before + weight * wanted
-        wanted = np.clip(wanted, self._lower, self._upper)
-        self._command = self._command + np.clip(wanted - self._command, -self._step_rad, self._step_rad)
+        now, dt_s = self.world.time_s + 1.0 / CONTROL_HZ, 1.0 / CONTROL_HZ
+        wanted = self._followed(now)
+        if self._approach.pending.any():
+            speed = (wanted - self._followed(now - dt_s)) / dt_s
+            wanted = self._approach.toward(Point(wanted, speed, np.zeros_like(wanted)), Motion(self._command, self._velocity), dt_s).position_rad
+        step = np.clip(wanted - self._command, -self._step_rad, self._step_rad)
+        self._command, self._velocity = self._command + step, step / dt_s
         for name, part in zip(INTERFACES, np.split(self._command, self._splits[:-1]), strict=True):
             self.world.set_targets(name, part)
 
