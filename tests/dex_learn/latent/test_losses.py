@@ -77,7 +77,7 @@ def test_a_thumb_in_the_place_that_the_latent_names_costs_nothing_whoever_named_
 
 
 def test_a_guide_counts_only_between_different_hands_and_is_felt_far_outside() -> None:
-    u = torch.full((2, 2, 3, 16), 5.0, requires_grad=True)
+    u = torch.full((2, 2, 3, NETS.chains.width), 5.0, requires_grad=True)
     wanted, mask = u.detach().clone(), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     wanted[0, 0] = 1.0
     assert float(losses.guided(NETS, u, wanted, mask, Weights())) == pytest.approx(0.0, abs=1e-6)

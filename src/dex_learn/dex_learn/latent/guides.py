@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from dex_learn.latent import losses
+from dex_learn.latent.hand import pad_joints
 from dex_learn.latent.losses import Weights
 from dex_learn.latent.net import PINCH_DIM, PINCH_SCALE_M, SHARED_DIM, LatentNets
-from dex_learn.latent.sampling import common_posture, tight_pinches
+from dex_learn.latent.sampling import common_posture, tight_pinches, uniform
 
 STEPS, RATE = 200, 0.05
 COMMON_COST = 0.02
+OPENING_SPREAD = 0.3
 WIDE_M = 0.1
 """Gap between thumb and finger of the widest pinch that is guided: that of a hand that pushes a can, and more."""
 
@@ -35,13 +37,22 @@ class Guides(NamedTuple):
 def make_guides(nets: LatentNets, speakers: LatentNets, count: int, weights: Weights, seed: int) -> Guides:
     """Guides of ``nets`` for ``count`` postures of each of ``speakers`` about the common pinch."""
     generator = torch.Generator().manual_seed(seed)
-    u = tight_pinches(speakers, max(1, count), generator, placed=True, widest_m=WIDE_M)
+    pinched = tight_pinches(speakers, max(1, count // 2), generator, placed=True, widest_m=WIDE_M)
+    u = torch.cat([pinched, _opening(speakers, max(1, count // 2), generator)], dim=1)
     batch = losses.batch_of(speakers, u)
     places = speakers.shared(batch.tips)[..., PINCH_DIM:SHARED_DIM]
     same = [[float(t.name == s.name) for s in speakers.hands] for t in nets.hands]
     pairs = losses.pair_mask(nets, speakers, same=False)
     wanted = _answers(nets, batch.pinches, places, pairs, weights)
     return Guides(u, wanted, 1.0 - torch.tensor(same, device=u.device))
+
+
+def _opening(speakers: LatentNets, count: int, generator: torch.Generator) -> Tensor:
+    """(S, count, n) postures on the way from the common pinch to the open hand, and around it: a hand that comes, pushes or lets go."""
+    rest = [[float(rest) for rest in hand.target.rest_rad[[hand.target.kinematics.names.index(j) for j in hand.joints]]] for hand in speakers.hands]
+    common, far = common_posture(speakers), speakers.normalise(pad_joints(speakers.hands, rest, 0.0)[:, None].to(speakers.own.device))
+    share = torch.rand((len(rest), count, 1), generator=generator).to(common.device)
+    return (common + share * (far - common) + OPENING_SPREAD * uniform(speakers, count, generator)).clamp(-1.0, 1.0) * speakers.own
 
 
 def _answers(nets: LatentNets, pinches: Tensor, places: Tensor, pairs: Tensor, weights: Weights) -> Tensor:
