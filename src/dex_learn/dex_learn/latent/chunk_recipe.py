@@ -102,18 +102,12 @@ def _losses(nets: LatentNets, compressor: Compressor, u: Tensor, training: Train
     noise = NOISE * torch.randn((u.shape[0] * u.shape[1], CHUNK_DIM), generator=generator).to(u.device)
     batch, z, _ = _through(nets, compressor, u, noise)
     order = torch.randperm(len(nets.hands), generator=generator).to(u.device)
-    own, other = decode_rows(nets, z), decode_rows(nets, z[order])
+    own, other = losses.decode_own(nets, z), losses.decode_own(nets, z[order])
     joint, tip = losses.reconstruction(nets, batch, own, training.weights)
     pinches = pinches_of(other.tips)  # target k shows source order[k]
     mask = (nets.present * nets.present[order])[:, None, None]
     distance, direction = losses.retargeting_rows(pinches[:, None], batch.pinches[order][:, None], mask, training.weights)
     return {"joint": joint, "tip": tip, "distance": distance, "direction": direction}
-
-
-def decode_rows(nets: LatentNets, z: Tensor) -> losses.Decoded:
-    """(H, B, 32), each through its own hand's decoder."""
-    u = nets.decode(z)
-    return losses.Decoded(u, nets.chains(nets.joints(u.clamp(-1.0, 1.0) * nets.own)))
 
 
 @torch.no_grad()

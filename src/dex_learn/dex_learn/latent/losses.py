@@ -102,6 +102,12 @@ def decode_all(nets: LatentNets, z: Tensor) -> Decoded:
     return Decoded(u.view(t, s, b, -1), tips.view(t, 5, s, b, 3))
 
 
+def decode_own(nets: LatentNets, z: Tensor) -> Decoded:
+    """(H, B, 32) latents, each through its own hand's decoder: ``u`` (H, B, n) before it is cut and ``tips`` (H, 5, B, 3) after [m]."""
+    u = nets.decode(z)
+    return Decoded(u, nets.chains(nets.joints(u.clamp(-1.0, 1.0) * nets.own)))
+
+
 def own_of(decoded: Decoded) -> Decoded:
     """Source t through decoder t, for the first T sources: (T, B, n) and (T, 5, B, 3)."""
     t = torch.arange(len(decoded.u), device=decoded.u.device)

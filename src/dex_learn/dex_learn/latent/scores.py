@@ -49,11 +49,11 @@ def score(nets: LatentNets, count: int = COUNT, seed: int = SEED) -> dict[str, A
     decoded = losses.decode_all(nets, z)
     own = losses.own_of(decoded)
     noise = torch.randn(z.shape, generator=generator).to(z.device)
-    nudged = _own_decode(nets, z + NOISE * noise)
+    nudged = losses.decode_own(nets, z + NOISE * noise)
     line = torch.linspace(0.0, 1.0, POINTS, device=z.device)[:, None]
     ends = z[:, : 2 * (count // 2)].unflatten(1, (-1, 2))
     between = ends[:, :, :1] + line * (ends[:, :, 1:] - ends[:, :, :1])  # (H, B/2, 16, 32)
-    path = _own_decode(nets, between.flatten(1, 2)).tips.unflatten(2, (-1, POINTS))  # (H, 5, B/2, 16, 3)
+    path = losses.decode_own(nets, between.flatten(1, 2)).tips.unflatten(2, (-1, POINTS))  # (H, 5, B/2, 16, 3)
     hands = {}
     for k, hand in enumerate(nets.hands):
         n, fingers = len(hand.joints), [FINGERS.index(f) for f in hand.target.fingers]
@@ -70,12 +70,6 @@ def score(nets: LatentNets, count: int = COUNT, seed: int = SEED) -> dict[str, A
             "latent_std": float(z[k].std(dim=0).mean()), "residual_q99": _residual_q99(nets, k, z.flatten(0, 1)),
         }
     return {"hands": hands, **pair_tables(nets, decoded, batch.pinches)}
-
-
-def _own_decode(nets: LatentNets, z: Tensor) -> losses.Decoded:
-    """(H, B, 32), each through its own hand's decoder: u (H, B, n) and tips (H, 5, B, 3)."""
-    u = nets.decode(z)
-    return losses.Decoded(u, nets.chains(nets.joints(u.clamp(-1.0, 1.0) * nets.own)))
 
 
 def _mm(metres: Tensor) -> float:
