@@ -38,7 +38,7 @@ def red(picture: np.ndarray) -> np.ndarray:
 def test_both_cans_are_seen_at_every_corner_after_the_crop(world: World, renderer: CellRenderer) -> None:
     regions = load_task("push_cans").regions
     corners = [list(itertools.product(regions[name].x_m, regions[name].y_m)) for name in ("left_can", "right_can")]
-    for left, right in zip(*corners):
+    for left, right in zip(*corners, strict=True):
         world.reset(0, randomise=False)
         world.place({}, {"left_can": left, "right_can": right})
         picture = crop_and_resize(renderer.rgb(world.snapshot()), CAMERA.crop_xywh, CAMERA.output_wh)

@@ -6,20 +6,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from dex_core.clock import NS, Priority, set_realtime_priority
 from dex_core.config import CellConfig
-from dex_core.errors import ConfigError, DexError
-from dex_sim.inspire_modbus import InspireBus
-from dex_sim.inspire_modbus_hand import InspireHand
+from dex_core.errors import DexError
+from dex_sim.devices import serve_devices
 from dex_sim.judge import Judgement
-from dex_sim.simulated_hand import SimulatedHand
 from dex_sim.state_server import StateServer
 from dex_sim.world import World, WorldState
-from dex_sim.xarm_controller import XArmController
-from dex_sim.xarm_controller_loop import SocketLoop
 
-SERVED = ("xarm_tcp", "modbus_tcp", "simulated")
 BATCH_STEPS = 2
 CATCH_UP_S = 0.10
 """A backlog longer than this is dropped, so that an overloaded machine makes time slow instead of the load worse."""
@@ -51,8 +47,8 @@ class SimCell:
 
     Attributes:
         world: the physics.
-        arms: interface -> its simulated controller, while running; for statistics and injected faults.
-        hands: interface -> its simulated hand, while running; Inspire hands at the wire, others by the simulated transport.
+        arms: interface -> the simulator of that arm (or body), while running; for statistics and injected faults.
+        hands: interface -> the simulator of that hand, while running.
         failure: why the physics thread ended by itself; empty while all is well.
     """
 
@@ -63,8 +59,8 @@ class SimCell:
         self._newest: WorldState = self.world.snapshot(time.time_ns())
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self.arms: dict[str, XArmController] = {}
-        self.hands: dict[str, InspireHand | SimulatedHand] = {}
+        self.arms: dict[str, Any] = {}
+        self.hands: dict[str, Any] = {}
         self._closers: list[Callable[[], None]] = []
         self._resets: list[Callable[[], None]] = []
         self._steps = self._dropped = 0
@@ -155,38 +151,8 @@ class SimCell:
             raise
 
     def _start_devices(self) -> None:
-        transports = {name: self.cell.transport_of(name) for name in self.cell.interfaces}
-        other = {name: transport for name, transport in sorted(transports.items()) if transport not in SERVED}
-        if other:
-            raise ConfigError(f"no device simulator for {other}; there is: {', '.join(SERVED)}")
-        for transport, start in zip(SERVED, (self._start_arms, self._start_inspire, self._start_simulated), strict=True):
-            names = [name for name, spoken in transports.items() if spoken == transport]
-            if names:
-                start(names)
-
-    def _start_arms(self, names: list[str]) -> None:
-        loop = SocketLoop("xarm")
-        self._closers.append(loop.stop)
-        for name in names:
-            device = XArmController(self.world.plant(name), self.cell.address_of(name), loop=loop)
-            self._closers.append(device.close)
-            self._resets.append(device.controller.relocated)
-            self.arms[name] = device
-
-    def _start_inspire(self, names: list[str]) -> None:
-        bus = InspireBus()
-        self._closers.append(bus.close)
-        for name in names:
-            hand = InspireHand(self.cell.interface(name), self.world.plant(name))
-            bus.serve_tcp(hand, self.cell.address_of(name))
-            self._resets.append(hand.reset)
-            self.hands[name] = hand
-
-    def _start_simulated(self, names: list[str]) -> None:
-        loop = SocketLoop("simulated-hands")
-        self._closers.append(loop.stop)
-        for name in names:
-            hand = SimulatedHand(self.cell.interface(name), self.world.plant(name), self.cell.address_of(name), loop)
-            self._closers.append(hand.close)
-            self._resets.append(hand.reset)
-            self.hands[name] = hand
+        for served in serve_devices(self.cell, list(self.cell.interfaces), self.world.plant):
+            self._closers.append(served.close)
+            self._resets.extend(served.resets)
+            for name, device in served.devices.items():
+                (self.hands if self.cell.interfaces[name].robot.kind == "hand" else self.arms)[name] = device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from pymodbus.constants import ExcCodes
@@ -14,7 +14,9 @@ from pymodbus.server.requesthandler import ServerRequestHandler
 from pymodbus.simulator import DataType, SimData, SimDevice
 
 from dex_core.clock import Priority, set_realtime_priority
-from dex_core.errors import ConfigError, DeadlineError, DeviceError
+from dex_core.config import CellConfig
+from dex_core.errors import ConfigError, DeadlineError, DeviceError, DexError
+from dex_sim.devices import PlantOf, Served
 from dex_sim.inspire_modbus_hand import InspireHand
 from dex_sim.inspire_modbus_map import FIRST, LAST, RegisterError
 from dex_sim.inspire_modbus_rtu import RtuPort
@@ -202,3 +204,16 @@ class InspireBus:
         if self._stepping:
             due_s = max(due_s + 1.0 / STEP_HZ, self._loop.time())
             self._loop.call_at(due_s, self._step, due_s)
+
+
+def serve(cell: CellConfig, names: Sequence[str], plant_of: PlantOf) -> Served:
+    """One Modbus TCP hand for each interface, all on one thread. Raises DeviceError when an address cannot be listened at."""
+    bus = InspireBus()
+    hands = {name: InspireHand(cell.interface(name), plant_of(name)) for name in names}
+    try:
+        for name, hand in hands.items():
+            bus.serve_tcp(hand, cell.address_of(name))
+    except DexError:
+        bus.close()
+        raise
+    return Served(hands, tuple(hand.reset for hand in hands.values()), bus.close)

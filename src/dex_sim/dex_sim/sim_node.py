@@ -123,7 +123,9 @@ def _figures(sim: SimCell) -> dict[str, object]:
         "real_time_factor": f"{pace.factor:.4f}", "steps": pace.steps, "steps_dropped": pace.dropped, "late_max_ms": f"{pace.late_max_s * 1e3:.1f}",
     }
     for name, arm in sim.arms.items():
-        figures.update({f"{name}.{key}": value for key, value in _servo_figures(arm.controller.statistics).items()})
+        statistics = getattr(arm, "servo_statistics", None)  # of a controller that times its servo stream
+        if statistics is not None:
+            figures.update({f"{name}.{key}": value for key, value in _servo_figures(statistics).items()})
     return figures
 
 

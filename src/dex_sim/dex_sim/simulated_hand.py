@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from dex_core.clock import NS
-from dex_core.config import Interface
+from dex_core.config import CellConfig, Interface
 from dex_core.devices.simulated_wire import MAX_JOINTS, Frame, FrameReader, Kind, Refusal, names_checksum, split_address
-from dex_core.errors import ConfigError, JointNameError
+from dex_core.errors import ConfigError, DexError, JointNameError
+from dex_sim.devices import PlantOf, Served
 from dex_sim.plant import Plant
 from dex_sim.xarm_controller_loop import SocketLoop, Stream
 
@@ -194,3 +195,22 @@ class SimulatedHand:
             tuple(state.position_rad.tolist()), tuple(state.velocity_rad_s.tolist()), tuple(state.effort_nm.tolist()),
         ).pack()
         stream.send({"truncated": answer[: len(answer) // 2], "garbage": bytes(len(answer))}.get(self.fault, answer))
+
+
+def serve(cell: CellConfig, names: Sequence[str], plant_of: PlantOf) -> Served:
+    """One server for each hand without a wire of its own, all on one thread. Raises DeviceError when an address cannot be listened at."""
+    loop = SocketLoop("simulated-hands")
+    hands: dict[str, SimulatedHand] = {}
+
+    def close() -> None:
+        for hand in hands.values():
+            hand.close()
+        loop.stop()
+
+    try:
+        for name in names:
+            hands[name] = SimulatedHand(cell.interface(name), plant_of(name), cell.address_of(name), loop)
+    except DexError:
+        close()
+        raise
+    return Served(hands, tuple(hand.reset for hand in hands.values()), close)

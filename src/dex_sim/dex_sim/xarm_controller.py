@@ -10,10 +10,13 @@ Several controllers share one ``SocketLoop`` (one thread). Each has its own addr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from dex_core.config import CellConfig
 from dex_core.errors import DeviceError
 from dex_sim import xarm_controller_wire as wire
+from dex_sim.devices import PlantOf, Served
 from dex_sim.plant import Plant
 from dex_sim.xarm_controller_loop import SocketLoop, Stream
 from dex_sim.xarm_controller_state import PLANNER_PERIOD_S, ClientSession, XArmControllerState
@@ -163,3 +166,22 @@ class XArmController:
             for stream in list(subscribers):
                 stream.send(frame)
         return bool(subscribers)
+
+
+def serve(cell: CellConfig, names: Sequence[str], plant_of: PlantOf) -> Served:
+    """One controller for each arm, all on one thread. Raises DeviceError when an address cannot be listened at."""
+    loop = SocketLoop("xarm")
+    devices: dict[str, XArmController] = {}
+
+    def close() -> None:
+        for device in devices.values():
+            device.close()
+        loop.stop()
+
+    try:
+        for name in names:
+            devices[name] = XArmController(plant_of(name), cell.address_of(name), loop=loop)
+    except DeviceError:
+        close()
+        raise
+    return Served(devices, tuple(device.controller.relocated for device in devices.values()), close)
