@@ -6,6 +6,7 @@ import ctypes
 import gc
 import importlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,11 @@ for name in ('FASTRTPS_DEFAULT_PROFILES_FILE', 'FASTDDS_DEFAULT_PROFILES_FILE'):
 # tests/dex_x mirrors src/dex_x: the real package must be there first, or pytest would take the folder of its tests for it.
 for package in sorted(ROOT.glob('src/dex_*/dex_*/__init__.py')):
     importlib.import_module(package.parent.name)
+
+from dex_control.gate import Gate  # noqa: E402
+from dex_core.contracts.command_spy import CommandSpy, spying  # noqa: E402
+from dex_core.devices.limited import Limited  # noqa: E402
+from dex_sim.plant import KinematicPlant  # noqa: E402
 
 # Two shared cores: how long one example takes says nothing.
 settings.register_profile('dex', deadline=None, max_examples=50, derandomize=True)
@@ -64,6 +70,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def repository() -> Path:
     """The root of the source tree."""
     return ROOT
+
+
+@pytest.fixture(scope='session')
+def command_spy() -> Iterator[CommandSpy]:
+    """Looks at every command of every gate, driver and simulated joint in this process, from the first fixture to the last."""
+    plants = [KinematicPlant]
+    if 'dex_sim.world' in sys.modules:  # not for its sake: it loads MuJoCo
+        plants.append(sys.modules['dex_sim.world'].WorldPlant)
+    with spying(CommandSpy(), gates=[Gate], limited=[Limited], plants=plants) as spy:
+        yield spy
+
+
+@pytest.fixture(autouse=True)
+def no_unsafe_command(command_spy: CommandSpy) -> Iterator[None]:
+    """Fails any test in which a command was not finite, outside its range, or further from the measured joint than its step."""
+    yield
+    command_spy.require_safe()
 
 
 @pytest.fixture(autouse=True)
