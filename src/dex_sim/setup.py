@@ -21,6 +21,7 @@ setup(
     license='Apache-2.0',
     entry_points={
         'console_scripts': [
+            'fault_node = dex_sim.fault_node:main',
             'sim_node = dex_sim.sim_node:main',
         ],
         'dex.cameras': [

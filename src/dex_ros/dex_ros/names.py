@@ -28,12 +28,19 @@ SIM_RESET = "sim/reset"
 RUN_TASK = "run_task"
 TASK_CANCEL = "task/cancel"
 SWAP_HAND = "supervisor/swap_hand"
+FAULTS_INJECT = "faults/inject"
+SIM_INJECT = "sim/inject_fault"
 
 
 def device_states(interface: str) -> str:
     """``left_arm`` -> ``left/arm/joint_states``."""
     side, kind = interface.split("_", 1)
     return f"{side}/{kind}/joint_states"
+
+
+def unfaulted(topic: str) -> str:
+    """Where the publishers of a topic are sent when faults may be put on it: ``joint_command`` -> ``unfaulted/joint_command``."""
+    return f"unfaulted/{topic}"
 
 
 def mounted_hand(side: str) -> str:
