@@ -16,7 +16,8 @@ from dex_sim import xarm_controller_wire as wire
 from dex_sim.plant import KinematicPlant
 from dex_sim.xarm_controller_kinematics import JOINT_RANGES_RAD, flange_pose_mm_rad, flange_position_m
 from dex_sim.xarm_controller_motion import ERROR_SPEED, MoveTask, Planner, RateLimit, ServoWatch, approach
-from dex_sim.xarm_controller_state import ClientSession, XArmControllerState
+from dex_sim.xarm_controller_requests import ClientSession
+from dex_sim.xarm_controller_state import XArmControllerState
 
 NAMES = tuple(f"joint{i}" for i in range(1, 8))
 JOINTS = st.tuples(*[st.floats(low, high) for low, high in JOINT_RANGES_RAD])
@@ -133,3 +134,12 @@ def test_no_request_moves_a_controller_that_is_not_enabled(function: int, params
     controller.handle(wire.Request(1, 3, function, params), ClientSession(lambda _data: None))
     controller.step()
     assert np.all(plant.read().position_rad == 0.0) and np.all(plant.read().velocity_rad_s == 0.0)
+
+
+def test_a_joint_that_there_is_not_cannot_be_switched() -> None:
+    clock = ManualClock(NS)
+    controller, session = XArmControllerState(KinematicPlant(NAMES, np.zeros(7), clock=clock), clock=clock), ClientSession(lambda _data: None)
+    for function in (11, 18):
+        for joint in (0, 9, 255):
+            answer = controller.handle(wire.Request(1, 3, function, bytes((joint, 1))), session)
+            assert answer is not None and answer[7] & wire.STATE_INVALID

@@ -6,25 +6,19 @@ What the SDK does that this driver has to work around: see docs/devices_xarm.md.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import socket
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from dex_arms.xarm_codes import STATE_WORDS, WARNING_WORDS, error_in_words, return_in_words
+from dex_arms.xarm_link import CONNECT_TIMEOUT_S, TIMEOUT_S, identify, open_sdk, probe_version, quiet, split_address
 from dex_arms.xarm_report import ReportReader
 from dex_core.config import Interface
 from dex_core.devices.joint_device import DeviceHealth
-from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, DexError, LimitError
+from dex_core.errors import ConnectionLostError, DeviceError, DexError, LimitError
 from dex_core.types import Array, JointState, frozen_array
 
-TIMEOUT_S = 0.5
-"""Longest wait for one reply. One block of 190 ms of a servo call has been reported in the wild; this is above it."""
-CONNECT_TIMEOUT_S = 2.0
 READY_TIMEOUT_S = 2.0
 REPORT_MAX_AGE_S = 3.0
 SERVO_PERIOD_S = 0.004
@@ -33,7 +27,6 @@ STATE_RUN, STATE_STOP, STATES_READY = 0, 4, (0, 1, 2)
 CODE_ERROR_ACTIVE, CODE_TIMEOUT, CODE_NOT_CONNECTED, CODE_NOT_SENT, CODE_NOT_READY = 1, 3, -1, 8, 9
 ERRORS_WITHOUT_ENCODERS = range(1, 18)
 """While one of these is active the SDK itself distrusts the angles that the controller reports."""
-_VERSION_REQUEST = bytes((0, 1, 0, 2, 0, 1, 1))
 
 
 class XArmDriver:
@@ -45,16 +38,8 @@ class XArmDriver:
     """
 
     def __init__(self, interface: Interface, address: str) -> None:
-        host, _, port = address.partition(":")
-        if host == "localhost":
-            host = "127.0.0.1"
-        try:
-            socket.inet_aton(host)
-            self._port = int(port) if port else 502
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"address of an xArm is {address!r}; allowed: an IPv4 address, or ip:port") from error
+        self._host, self._port = split_address(address)
         self.names = interface.names
-        self._host = host
         self._serial_number = interface.address.serial_number
         self._step_rad = np.array([limit.step_rad for limit in interface.limits])
         self._api: Any = None
@@ -71,13 +56,13 @@ class XArmDriver:
     def connect(self) -> None:
         """Opens the link and checks that it is the xArm7 that was asked for. Moves nothing. Raises DeviceError."""
         self.disconnect()
-        self._identity = _probe_version(self._host, self._port)
-        axes, serial = _identify(self._identity, self._host)
+        self._identity = probe_version(self._host, self._port)
+        axes, serial = identify(self._identity, self._host)
         if axes != 7:
             raise DeviceError(f"arm at {self._host} has {axes} axes; an xArm7 is expected", code="wrong_device")
         if self._serial_number and serial != self._serial_number:
             raise DeviceError(f"arm at {self._host} has serial number {serial!r}; the cell asks for {self._serial_number!r}", code="wrong_device")
-        self._api = _open_sdk(self._host, self._port)
+        self._api = open_sdk(self._host, self._port)
         self._lost, self._error = "", 0
         self._report = ReportReader(self._host, 30002)
         try:
@@ -197,7 +182,7 @@ class XArmDriver:
             self._report = None
         if self._api is not None:
             api, self._api = self._api, None
-            with _quiet():
+            with quiet():
                 api.disconnect()
 
     def _connected(self) -> Any:
@@ -286,58 +271,3 @@ class XArmDriver:
                 "temperature_c": " ".join(map(str, report.temperature_c)), "current_a": " ".join(f"{c:.2f}" for c in report.current_a),
             }
         return values
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The SDK prints and sets a process-wide socket timeout; neither may leak into the caller's process."""
-    timeout = socket.getdefaulttimeout()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        socket.setdefaulttimeout(timeout)
-
-
-def _probe_version(host: str, port: int) -> str:
-    """Version text of the controller. The SDK would try for three minutes when something accepts but does not answer."""
-    where = f"xArm controller at {host}:{port}"
-    try:
-        with socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S) as sock:
-            sock.settimeout(CONNECT_TIMEOUT_S)
-            sock.sendall(_VERSION_REQUEST)
-            answer = sock.recv(256)
-    except OSError as error:
-        raise ConnectionLostError(f"{where} does not answer: {error}; is it on, and is this its address?") from error
-    if len(answer) < 9 or answer[2:4] != _VERSION_REQUEST[2:4] or answer[6] != 1:
-        raise DeviceError(f"{where}: what answers there does not speak the xArm protocol: {answer[:16]!r}", code="wrong_device")
-    return answer[8:].split(b"\0")[0].decode("ascii", "replace")
-
-
-def _identify(version: str, host: str) -> tuple[int, str]:
-    fields = version.split(",")
-    if len(fields) < 4 or not fields[0].strip().isdigit():
-        raise DeviceError(f"xArm at {host}: version {version!r} does not name axes and serial number", code="wrong_device")
-    return int(fields[0]), fields[2].strip()
-
-
-def _open_sdk(host: str, port: int) -> Any:
-    """A connected XArmAPI without its report and timer threads."""
-    with _quiet():
-        from xarm.core.config.x_config import XCONF
-        from xarm.core.utils.log import logger
-        from xarm.wrapper import XArmAPI
-
-        logger.setLevel(logger.CRITICAL)  # every failure comes back as a code, which is translated here
-        XCONF.SocketConf.TCP_CONTROL_PORT = port
-        api = XArmAPI(host, is_radian=True, do_not_open=True, enable_report=False, timed_comm=False, check_is_pause=False, forbid_uds=True)
-        _guarded(api.connect, f"xArm controller at {host}:{port}")
-        api.set_timeout([TIMEOUT_S, TIMEOUT_S])
-    return api
-
-
-def _guarded(connect: Callable[[], None], where: str) -> None:
-    try:
-        connect()
-    except Exception as error:  # the SDK raises plain Exception, here only
-        raise ConnectionLostError(f"{where}: the SDK could not connect: {error}") from error

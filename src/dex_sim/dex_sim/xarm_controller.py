@@ -19,7 +19,9 @@ from dex_sim import xarm_controller_wire as wire
 from dex_sim.devices import PlantOf, Served
 from dex_sim.plant import Plant
 from dex_sim.xarm_controller_loop import SocketLoop, Stream
-from dex_sim.xarm_controller_state import PLANNER_PERIOD_S, ClientSession, XArmControllerState
+from dex_sim.xarm_controller_moves import PLANNER_PERIOD_S
+from dex_sim.xarm_controller_requests import ClientSession
+from dex_sim.xarm_controller_state import XArmControllerState
 from dex_sim.xarm_controller_statistics import ServoStatistics
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dex_sim.xarm_controller_kinematics import Vec, flange_position_m
 
-ERROR_SPEED, ERROR_LINEAR_SPEED = 24, 60
+ERROR_JOINT_RANGE, ERROR_SPEED, ERROR_LINEAR_SPEED = 23, 24, 60
 MAX_JOINT_SPEED_RAD_S = math.pi
 MAX_LINEAR_SPEED_M_S = 1.2
 """1000 mm/s times the controller's default factor 1.2."""
