@@ -171,7 +171,7 @@ class InspireBus:
         if port.address in self._ports:
             raise ConfigError(f"{port.address} is served already")
         self._call(port.open())
-        self._ports[port.address] = port
+        self._ports[port.address] = port.hand.port = port
         if port.hand not in self._hands:
             self._hands.append(port.hand)
 

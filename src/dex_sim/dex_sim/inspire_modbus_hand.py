@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,9 @@ class InspireHand:
         plant: the joints, named as ``interface.names`` in any order.
         hand_id: HAND_ID; by default the convention for the side.
         clock: for tests.
+
+    Attributes:
+        port: what it is served by, whose ``fault`` damages its answers; None before it is served.
     """
 
     def __init__(self, interface: Interface, plant: Plant, *, hand_id: int | None = None, clock: Clock | None = None) -> None:
@@ -52,6 +56,7 @@ class InspireHand:
         if hardware is None or len(interface.names) != len(FINGERS):
             raise ConfigError(f"{interface.side} {interface.robot.name}: an Inspire hand has {len(FINGERS)} joints with a hardware map")
         self.name = f"{interface.side}_{interface.robot.kind}"
+        self.port: Any = None
         self._plant = plant
         self._idx_plant_to_hand = index_map(plant.names, interface.names, f"plant of {self.name}")
         self._idx_hand_to_plant = index_map(interface.names, plant.names, f"plant of {self.name}")
