@@ -11,7 +11,7 @@ from dex_core.errors import ConfigError
 XYZ = tuple[float, float, float]
 TRANSPORTS = (
     "xarm_tcp", "modbus_tcp", "modbus_rtu", "serial", "dynamixel", "xhand_serial", "xhand_ethercat", "paxini_serial", "sharpa_ethernet", "ethercat",
-    "can", "franka_fci", "unitree_dds", "none",
+    "can", "ability_serial", "inspire_rs485", "franka_fci", "unitree_dds", "ros2_control", "none",
 )
 SIMULATED = "simulated"
 """Driver and transport of a simulated hand whose own wire has no device simulator yet; never of a real one."""
