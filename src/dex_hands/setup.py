@@ -24,7 +24,10 @@ setup(
             'hand_node = dex_hands.hand_node:main',
         ],
         'dex.hands': [
+            'inspire_g1 = dex_hands.inspire_dds_node:inspire_g1',
+            'ability_serial = dex_hands.ability:AbilityDriver',
             'inspire_modbus = dex_hands.inspire:InspireDriver',
+            'inspire_rs485 = dex_hands.inspire:InspireDriver',
             'simulated = dex_hands.simulated:SimulatedDriver',
         ],
     },

@@ -18,6 +18,7 @@ Serve = Callable[[CellConfig, Sequence[str], PlantOf], "Served"]
 
 SIMULATORS: dict[str, str] = {
     "xarm_tcp": "dex_sim.xarm_controller:serve",
+    "ability_serial": "dex_sim.ability:serve",
     "modbus_tcp": "dex_sim.inspire_modbus:serve",
     "simulated": "dex_sim.simulated_hand:serve",
 }
