@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from dex_core.config.robot import SIMULATED, TRANSPORTS, JointLimit, Pose, RobotConfig
+from dex_core.config.safety import SafetyConfig, SafetyProfile, load_profile
 from dex_core.config.strict import bounded, choice, to_plain
 from dex_core.errors import ConfigError
 
@@ -26,6 +27,7 @@ class DeviceAddress:
         simulated: where its simulator listens; empty: there is none.
         stand_in: that simulator speaks the ``simulated`` transport instead of this one.
         real: where the robot is; empty: must be given.
+        driver: entry point that speaks this transport where the robot's own speaks another, e.g. ``inspire_g1`` for hands behind a G1.
     """
 
     transport: str = choice(*TRANSPORTS)
@@ -35,6 +37,7 @@ class DeviceAddress:
     unit_id: int = bounded(0, 255, default=1)
     serial_number: str = ""
     baud: int = bounded(1200, 4_000_000, default=115200)
+    driver: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,11 +202,17 @@ class CellConfig:
     policy: PolicyConfig = PolicyConfig()
     sim: SimConfig = SimConfig()
     simulated: bool = True
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
 
     def __post_init__(self) -> None:
         for name, interface in self.interfaces.items():
             if name != interface.name:
                 raise ConfigError(f"interface {name!r} must be called {interface.name}")
+        self.safety.check_names(list(self.interfaces))
+
+    def profile_of(self, name: str) -> SafetyProfile:
+        """Safety profile of the robot of one interface: the cell's own, else that of its kind."""
+        return self.safety.profiles.get(name) or load_profile(self.interface(name).robot.name)
 
     def interface(self, name: str) -> Interface:
         """One interface by name. Raises ConfigError with the names there are."""
@@ -243,11 +252,12 @@ class CellConfig:
             ConfigError: a robot that is not simulated names the driver ``simulated``.
         """
         interface = self.interface(name)
+        driver = interface.address.driver or interface.robot.driver
         if self.simulated:
-            return SIMULATED if interface.address.stand_in else interface.robot.driver
-        if interface.robot.driver == SIMULATED:
+            return SIMULATED if interface.address.stand_in else driver
+        if driver == SIMULATED:
             raise ConfigError(f"{name} ({interface.robot.name}) has the driver {SIMULATED!r}, which drives no real hardware")
-        return interface.robot.driver
+        return driver
 
     def save(self, path: Path) -> None:
         """Writes the resolved cell as YAML; ``load_cell`` reads it back."""

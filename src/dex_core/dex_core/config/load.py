@@ -17,6 +17,8 @@ from dex_core.errors import ConfigError
 
 HOME_MARGIN = 0.1
 """A default home keeps this part of a joint's range away from both limits."""
+HOST = re.compile(r"\d+\.\d+\.\d+\.\d+:")
+"""How an address on a network begins; serial lines and DDS domains have no host."""
 OVERRIDES = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm", "simulated", "bundle", "seed", "addresses")
 
 
@@ -190,9 +192,9 @@ def _address_of(robot: RobotConfig, side: str) -> dict[str, Any]:
 def _moved_address(robot: RobotConfig, side: str, before: Any) -> dict[str, Any]:
     """The same, simulated on the host where the cell had the robot before it: a second cell on one machine keeps to its own hosts."""
     address = _address_of(robot, side)
-    host = str(before.get("simulated", "")).partition(":")[0] if isinstance(before, dict) else ""
-    if host and address["simulated"]:
-        address["simulated"] = host + "".join(address["simulated"].partition(":")[1:])
+    there = str(before.get("simulated", "")) if isinstance(before, dict) else ""
+    if HOST.match(there) and HOST.match(address["simulated"]):
+        address["simulated"] = there.partition(":")[0] + "".join(address["simulated"].partition(":")[1:])
     return address
 
 
