@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from dex_hands.ability_wire import FrameError, Unstuffer, stuffed
 
 T = TypeVar("T")
 
+READ_SIZE = 4096
 TRY_S = 0.08
 """A question is asked again after this long, or at once when its answer is damaged; the answer itself takes 2 ms."""
 
@@ -114,10 +117,9 @@ class AbilityLink:
         self._unstuffer.clear()
         port.write(self._framed(body))
         until = min(deadline, time.monotonic() + TRY_S)
-        wanted, plain = answer_bytes + 2 * self._stuffing, b""
+        plain = b""
         while (left_s := until - time.monotonic()) > 0.0:
-            port.timeout = left_s
-            data = port.read(wanted)
+            data = _receive(port, left_s)
             if self._stuffing:
                 bodies = self._unstuffer.feed(data)
             else:
@@ -129,6 +131,16 @@ class AbilityLink:
                 except FrameError:
                     self.damaged += 1
                     return None
-            wanted = max(1, port.in_waiting) if self._stuffing else answer_bytes - len(plain)
         self.unanswered += 1
         return None
+
+
+def _receive(port: serial.Serial, timeout_s: float) -> bytes:
+    """What has come, waiting for the first byte; empty after ``timeout_s``. Raises OSError when the line is gone."""
+    ready, _, _ = select.select([port.fileno()], [], [], timeout_s)
+    if not ready:
+        return b""
+    data = os.read(port.fileno(), READ_SIZE)
+    if not data:
+        raise OSError("the adapter was pulled out")
+    return data
