@@ -18,7 +18,7 @@ MODULES = tuple(sorted(path for name in PACKAGES for path in (SRC / name / name)
 NODE_PACKAGES = ('dex_perception', 'dex_policy', 'dex_decode', 'dex_control', 'dex_hands', 'dex_arms', 'dex_sim', 'dex_monitor')
 TOOLS = ('dex_eval', 'dex_learn', 'dex_bringup')
 MESSAGES = {'std_srvs', 'builtin_interfaces', 'rcl_interfaces', 'rosgraph_msgs', 'control_msgs', 'tf2_msgs', 'dex_msgs',
-            'std_msgs', 'sensor_msgs', 'geometry_msgs', 'trajectory_msgs', 'visualization_msgs', 'diagnostic_msgs',
+            'std_msgs', 'sensor_msgs', 'geometry_msgs', 'trajectory_msgs', 'visualization_msgs', 'diagnostic_msgs', 'unitree_hg', 'unitree_go',
             'lifecycle_msgs', 'action_msgs', 'unique_identifier_msgs', 'nav_msgs', 'shape_msgs'}
 ROS = MESSAGES | {'rclpy', 'rpyutils', 'ament_index_python', 'tf2_ros', 'launch', 'launch_ros', 'rosidl_runtime_py', 'rosbag2_py'}
 NEWER_THAN_3_10 = {('tomllib', ''), ('typing', 'Self'), ('typing', 'assert_never'), ('typing', 'override'), ('enum', 'StrEnum'),

@@ -24,6 +24,7 @@ setup(
             'arm_node = dex_arms.arm_node:main',
         ],
         'dex.arms': [
+            'unitree_g1 = dex_arms.g1_node:unitree_g1',
             'xarm = dex_arms.xarm:XArmDriver',
         ],
     },

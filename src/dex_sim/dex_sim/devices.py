@@ -20,6 +20,7 @@ SIMULATORS: dict[str, str] = {
     "xarm_tcp": "dex_sim.xarm_controller:serve",
     "ability_serial": "dex_sim.ability:serve",
     "modbus_tcp": "dex_sim.inspire_modbus:serve",
+    "unitree_dds": "dex_sim.g1_node:serve",
     "simulated": "dex_sim.simulated_hand:serve",
 }
 """Transport -> ``module:function`` of its :data:`Serve`."""
