@@ -18,9 +18,13 @@ Serve = Callable[[CellConfig, Sequence[str], PlantOf], "Served"]
 
 SIMULATORS: dict[str, str] = {
     "xarm_tcp": "dex_sim.xarm_controller:serve",
+    "franka_fci": "dex_sim.franka:serve",
     "ability_serial": "dex_sim.ability:serve",
+    "dynamixel": "dex_sim.dynamixel:serve",
     "modbus_tcp": "dex_sim.inspire_modbus:serve",
     "unitree_dds": "dex_sim.g1_node:serve",
+    "xhand_serial": "dex_sim.xhand:serve",
+    "paxini_serial": "dex_sim.dexh13:serve",
     "simulated": "dex_sim.simulated_hand:serve",
 }
 """Transport -> ``module:function`` of its :data:`Serve`."""
