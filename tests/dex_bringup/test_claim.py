@@ -60,3 +60,17 @@ def test_real_hardware_binds_no_port(cell: CellConfig) -> None:
         n: dataclasses.replace(i, address=dataclasses.replace(i.address, real=f"10.9.8.7:{k}")) for k, (n, i) in enumerate(cell.interfaces.items())
     }
     claim_cell(dataclasses.replace(cell, simulated=False, interfaces=interfaces), "real").release()
+
+
+def test_a_humanoid_and_its_hands_share_a_dds_domain_and_another_cell_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+    cell = load_cell("g1", simulated=False, addresses={name: "dds:232" for name in ("body", "left_hand", "right_hand")})
+    first, other = claim_cell(cell, "a"), Claim()
+    for name in ("left_hand", "right_hand"):
+        first.give_device(cell.address_of(name))
+        with pytest.raises(AlreadyRunningError, match="body at dds:232 is in use"):
+            other.take_device(cell, "body")
+    first.give_device("dds:232")
+    other.take_device(cell, "body")
+    other.release()
+    first.release()

@@ -6,11 +6,14 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections import Counter
 
 from dex_core.config import CellConfig
 from dex_core.errors import DexError
 
 XARM_REPORT_PORTS = (30001, 30002, 30003)
+SHARED = ("unitree_dds",)
+"""Transports whose address is a whole network: every device of the robot has the same."""
 
 
 class AlreadyRunningError(DexError):
@@ -28,9 +31,17 @@ class Claim:
 
     def __init__(self) -> None:
         self._sockets: dict[str, socket.socket] = {}
+        self._shares: Counter[str] = Counter()
 
-    def take(self, key: str, what: str) -> None:
-        """Takes one name. Raises AlreadyRunningError saying ``what`` is taken and by which process."""
+    def take(self, key: str, what: str, *, shared: bool = False) -> None:
+        """Takes one name. Raises AlreadyRunningError saying ``what`` is taken and by which process.
+
+        Args:
+            shared: several of this claim may have it.
+        """
+        if shared and key in self._sockets:
+            self._shares[key] += 1
+            return
         holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             holder.bind("\0dex/" + key)
@@ -46,13 +57,14 @@ class Claim:
 
     def release(self) -> None:
         """Gives every name back; any number of times."""
+        self._shares.clear()
         while self._sockets:
             self._sockets.popitem()[1].close()
 
     def take_device(self, cell: CellConfig, name: str) -> None:
         """Takes the address of one interface. Raises AlreadyRunningError, also when a simulator of it could not listen there."""
         address = cell.address_of(name)
-        self.take(f"device/{address}", f"{name} at {address}")
+        self.take(f"device/{address}", f"{name} at {address}", shared=cell.transport_of(name) in SHARED)
         if cell.simulated and address in listening_addresses(cell):
             try:
                 _require_free(address)
@@ -61,8 +73,12 @@ class Claim:
                 raise
 
     def give_device(self, address: str) -> None:
-        """Gives one address back; nothing happens when it was not taken."""
-        holder = self._sockets.pop(f"device/{address}", None)
+        """Gives one address back; nothing happens when it was not taken, or another of this claim has it too."""
+        key = f"device/{address}"
+        if self._shares[key]:
+            self._shares[key] -= 1
+            return
+        holder = self._sockets.pop(key, None)
         if holder is not None:
             holder.close()
 
@@ -88,7 +104,7 @@ def claim_cell(cell: CellConfig, namespace: str) -> Claim:
         claim.take(f"graph/{domain}/{namespace}", f"a cell on ROS_DOMAIN_ID {domain}, namespace {('/' + namespace)!r},")
         for name in cell.interfaces:
             address = cell.address_of(name)
-            claim.take(f"device/{address}", f"{name} at {address}")
+            claim.take(f"device/{address}", f"{name} at {address}", shared=cell.transport_of(name) in SHARED)
         if cell.simulated:
             for address in listening_addresses(cell):
                 _require_free(address)

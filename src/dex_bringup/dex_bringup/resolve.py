@@ -154,6 +154,9 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
     environment = process_environment()
     common = {"cell_file": str(run_folder / "cell.yaml"), "autostart": values["autostart"] == "true", "use_sim_time": False}
 
+    arms = [name for name, interface in cell.interfaces.items() if interface.robot.kind == "arm"]
+    hands = [name for name in cell.interfaces if name not in arms]
+
     def node(
         package: str, executable: str, name: str, stop_stage: int, essential: bool = False, nice: int = PREFERRED, **parameters: object
     ) -> ProcessDescription:
@@ -164,12 +167,11 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
 
     return (
         *([node("dex_sim", "sim_node", "sim", 3, essential=True)] if cell.simulated else []),
-        *(node("dex_arms", "arm_node", name, 2, interface=name) for name in cell.interfaces if name.endswith("_arm")),
-        *(node("dex_hands", "hand_node", name, 2, interface=name) for name in cell.interfaces if name.endswith("_hand")),
+        *(node("dex_arms", "arm_node", name, 2, interface=name) for name in arms),
+        *(node("dex_hands", "hand_node", name, 2, interface=name) for name in hands),
         node("dex_control", "gate_node", "gate", 1, essential=True),
-        *(node("dex_decode", "decoder_node", decoder_of(name), 0, interface=name) for name in cell.interfaces if name.endswith("_hand")),
-        node("dex_policy", "policy_node", "policy", 0),
-        node("dex_policy", "task_node", "task", 0),
+        *(node("dex_decode", "decoder_node", decoder_of(name), 0, interface=name) for name in hands),
+        *((node("dex_policy", "policy_node", "policy", 0), node("dex_policy", "task_node", "task", 0)) if cell.policy.bundle else ()),
         node("dex_perception", "camera_node", "camera", 0),
         *([node("dex_monitor", "state_node", "state", 0, nice=YIELDING)] if values["monitor"] == "true" else []),
         *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),

@@ -33,9 +33,8 @@ SIM_INJECT = "sim/inject_fault"
 
 
 def device_states(interface: str) -> str:
-    """``left_arm`` -> ``left/arm/joint_states``."""
-    side, kind = interface.split("_", 1)
-    return f"{side}/{kind}/joint_states"
+    """``left_arm`` -> ``left/arm/joint_states``, ``body`` -> ``body/joint_states``."""
+    return f"{_stem(interface)}/joint_states"
 
 
 def unfaulted(topic: str) -> str:
@@ -49,6 +48,10 @@ def mounted_hand(side: str) -> str:
 
 
 def device_trajectory(interface: str) -> str:
-    """``left_arm`` -> ``left/arm_controller/follow_joint_trajectory``."""
-    side, kind = interface.split("_", 1)
-    return f"{side}/{kind}_controller/follow_joint_trajectory"
+    """``left_arm`` -> ``left/arm_controller/follow_joint_trajectory``, ``body`` -> ``body_controller/follow_joint_trajectory``."""
+    return f"{_stem(interface)}_controller/follow_joint_trajectory"
+
+
+def _stem(interface: str) -> str:
+    """A side is a namespace of its own; a body has none."""
+    return interface.replace("_", "/", 1)

@@ -153,7 +153,7 @@ class ControlConfig:
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The policy server."""
+    """The policy server. An empty ``bundle``: none is started, the cell moves by trajectories alone."""
 
     bundle: str = "xl_vla_tabletop"
     latent_bundle: str = "hand_latents"
