@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Inspire driver against the simulated hand, over TCP and over a serial line."""
+"""The Inspire driver against the simulated hand, over TCP and over serial lines, by Modbus and by the vendor's own frame."""
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +16,18 @@ from dex_core.config import CellConfig, Interface, load_cell
 from dex_core.contracts.joint_device import JointDeviceContract
 from dex_core.devices.joint_device import JointDevice
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, LimitError, NonFiniteError
-from dex_hands.inspire import InspireDriver, assign_side
+from dex_hands.inspire import InspireDriver
+from dex_hands.inspire_identity import assign_side
+from dex_hands.inspire_native import AnswerReader, frame
 from dex_hands.inspire_status import HEALTH_BLOCK, HandStatus
+from dex_hands.inspire_touch import BLOCKS, TouchReader
 from dex_ros.testing import wait_for
 from dex_sim.inspire_modbus import InspireBus
 from dex_sim.inspire_modbus_hand import MOTOR, OVER_CURRENT, OVER_TEMPERATURE, STALL, InspireHand
+from dex_sim.inspire_modbus_map import RegisterError
+from dex_sim.inspire_native import NativePort
 from dex_sim.plant import KinematicPlant
+from dex_sim.xarm_controller_loop import SocketLoop
 
 TCP = "127.0.55.22:26001"
 RIGHT = "right_hand"
@@ -53,10 +60,26 @@ def hand(bus: InspireBus, right: Interface) -> InspireHand:
     return hand
 
 
-@pytest.fixture(params=["tcp", "rtu"])
+@pytest.fixture
+def native(hand: InspireHand, tmp_path: Path) -> Iterator[NativePort]:
+    loop = SocketLoop("inspire-test")
+    port = NativePort([hand], str(tmp_path / "hand"), loop)
+    yield port
+    port.close()
+    loop.stop()
+
+
+def on_native(interface: Interface, **changes: object) -> Interface:
+    return dataclasses.replace(interface, address=dataclasses.replace(interface.address, transport="inspire_rs485", **changes))
+
+
+@pytest.fixture(params=["tcp", "rtu", "native"])
 def driver(request: pytest.FixtureRequest, bus: InspireBus, hand: InspireHand, right: Interface) -> Iterator[InspireDriver]:
     """An enabled driver of a right hand at 0.3 rad."""
-    driver = InspireDriver(right, TCP if request.param == "tcp" else bus.serve_rtu(hand))
+    if request.param == "native":
+        driver = InspireDriver(on_native(right), str(request.getfixturevalue("native").port.path))
+    else:
+        driver = InspireDriver(right, TCP if request.param == "tcp" else bus.serve_rtu(hand))
     driver.connect()
     driver.enable()
     yield driver
@@ -315,6 +338,133 @@ def test_status_words(right: Interface) -> None:
     assert status.values()["current_total_a"] == "0.600"
     with pytest.raises(Exception, match="21"):
         HandStatus.from_words(words[: HEALTH_BLOCK[1] - 1], right.names)
+
+
+# -- the vendor's own frame ---------------------------------------------------------------------------------------------
+def test_frames_are_those_of_the_manual() -> None:
+    assert frame(1, 0x11, 1546, bytes([12])) == bytes.fromhex("EB 90 01 04 11 0A 06 0C 32")
+    (answer,) = AnswerReader().feed(bytes.fromhex("90 EB 01 04 12 CE 05 01 EB"))
+    assert answer == (1, 0x12, 1486, b"\x01")
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4), st.integers(1, 9))
+def test_answers_are_found_among_noise_in_any_pieces(noises: list[bytes], piece: int) -> None:
+    good = bytes.fromhex("90 EB 01 04 12 CE 05 01 EB")
+    quiet = [noise.replace(b"\x90", b"") for noise in noises]
+    stream, reader = b"".join(noise + good for noise in quiet), AnswerReader()
+    found = [answer for start in range(0, len(stream), piece) for answer in reader.feed(stream[start : start + piece])]
+    assert [answer.address for answer in found] == [1486] * len(noises)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_crash_the_reader(data: bytes) -> None:
+    reader = AnswerReader()
+    for _ in range(2):
+        assert all(0 <= answer.address <= 0xFFFF for answer in reader.feed(data))
+
+
+@pytest.mark.parametrize("fault", ["silent", "truncated", "garbage"])
+def test_a_hand_on_its_own_frame_is_lost_within_the_deadline(native: NativePort, right: Interface, fault: str) -> None:
+    driver = InspireDriver(on_native(right), str(native.port.path), timeout_s=0.2)
+    driver.connect()
+    driver.enable()
+    native.fault = fault
+    start = time.monotonic()
+    with pytest.raises(ConnectionLostError, match="no answer to read"):
+        driver.read()
+    assert time.monotonic() - start < 0.4 and driver.health().code == "connection_lost"
+    native.fault = "none"
+    driver.recover()
+    assert driver.read() and driver.health().ok and driver.health().values["transport"] == "inspire_rs485"
+    native.port.hang_up()
+    with pytest.raises(ConnectionLostError):
+        driver.read()
+    native.port.plug()
+    driver.recover()
+    driver.disconnect()
+
+
+def test_two_hands_on_one_line_are_told_apart_and_get_their_side(cell: CellConfig, right: Interface, tmp_path: Path) -> None:
+    loop = SocketLoop("inspire-test")
+    left = on_native(cell.interface("left_hand"), unit_id=2)
+    new = make_hand(left, hand_id=1)
+    port = NativePort([new], str(tmp_path / "hand"), loop)
+    with pytest.raises(ConnectionLostError):
+        InspireDriver(left, str(port.port.path), timeout_s=0.1).connect()
+    with pytest.raises(DeviceError, match="HAND_ID is 1, which is the right hand"):
+        InspireDriver(on_native(cell.interface("left_hand"), unit_id=1), str(port.port.path)).connect()
+    assign_side(left, str(port.port.path))
+    assert new.hand_id == 2
+    port.hands = (new, make_hand(right))
+    for interface in (left, on_native(right, unit_id=1)):
+        driver = InspireDriver(interface, str(port.port.path))
+        driver.connect()
+        driver.disconnect()
+    port.close()
+    loop.stop()
+
+
+@pytest.mark.parametrize("address, timeout_s", [("127.0.0.1:6000", 0.5), ("/dev/null", 0.0)])
+def test_a_line_that_makes_no_sense_is_refused(right: Interface, address: str, timeout_s: float) -> None:
+    with pytest.raises(ConfigError):
+        InspireDriver(on_native(right), address, timeout_s=timeout_s)
+
+
+# -- tactile areas ------------------------------------------------------------------------------------------------------
+def test_a_hand_with_ethernet_feels_with_its_fingertips(hand: InspireHand, right: Interface) -> None:
+    driver = InspireDriver(right, TCP)
+    driver.connect()
+    assert driver.touch() == {}
+    for _ in range(len(BLOCKS)):
+        driver.read()
+    touch = driver.touch()
+    assert sum(cells.size for cells in touch.values()) == 1062 and len(touch) == 17
+    assert touch["index_nail"].shape == (12, 8) and touch["palm"].shape == (8, 14) and touch["little_tip"].shape == (3, 3)
+    driver.disconnect()
+
+
+def test_the_palm_lies_column_by_column_from_its_last_row() -> None:
+    asked = []
+
+    def read(address: int, count: int) -> list[int]:
+        asked.append((address, count))
+        return list(range(count))
+
+    reader = TouchReader(read)
+    for _ in BLOCKS:
+        reader.step()
+    palm, nail = reader.areas()["palm"], reader.areas()["ring_nail"]
+    assert palm[:, 0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0] and palm[7, 1] == 8
+    assert nail[0].tolist() == list(range(9, 17)), "behind the nine cells of the tip"
+    assert asked[0] == (3000, 105) and asked[-1] == (4900, 112) and max(count for _, count in asked) <= 125
+
+
+def test_a_hand_that_refuses_tactile_registers_is_not_asked_again(hand: InspireHand, right: Interface) -> None:
+    driver = InspireDriver(right, TCP)
+    driver.connect()
+    read_words, asked = hand.read_words, []
+
+    def refuse(address: int, count: int) -> list[int]:
+        if address >= 3000:
+            asked.append(address)
+            raise RegisterError("no tactile areas")
+        return read_words(address, count)
+
+    hand.read_words = refuse  # type: ignore[method-assign]
+    for _ in range(3):
+        assert driver.read().position_rad.shape == (6,)
+    assert asked == [3000] and driver.touch() == {}
+    driver.disconnect()
+
+
+class TestContractNative(JointDeviceContract):
+    """The contract of every device, by the vendor's own frame."""
+
+    @pytest.fixture
+    def device(self, native: NativePort, right: Interface) -> Iterator[InspireDriver]:
+        driver = InspireDriver(on_native(right), str(native.port.path))
+        yield driver
+        driver.disconnect()
 
 
 class TestContractTcp(JointDeviceContract):

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inspire RH56 hands over Modbus TCP or RTU."""
+"""Inspire RH56 hands over Modbus TCP, Modbus RTU or Inspire's own RS-485 frame."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -16,20 +16,19 @@ from dex_core.config import Interface
 from dex_core.devices.joint_device import DeviceHealth
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, LimitError
 from dex_core.types import Array, JointState, frozen_array
-from dex_hands.inspire_link import ModbusLink
+from dex_hands.inspire_identity import HAND_ID, check_side
+from dex_hands.inspire_link import make_link
 from dex_hands.inspire_status import HEALTH_BLOCK, HandStatus
+from dex_hands.inspire_touch import TouchReader
 
 T = TypeVar("T")
 
-HAND_ID, CLEAR_ERROR, SAVE = 1000, 1004, 1005
+CLEAR_ERROR = 1004
 ANGLE_SET, FORCE_SET, SPEED_SET, ANGLE_ACT = 1486, 1498, 1522, 1546
 LEAVE_ALONE = -1
 FULL_SCALE = 1000
 TOLERATED_COUNTS = 50
 """A measured angle may lie this far outside 0..1000 before it is called implausible."""
-
-HAND_IDS = {"right": 1, "left": 2}
-"""HAND_ID by side: a convention of this project, since the hands do not know their side. See ``assign_side``."""
 
 VELOCITY_WINDOW_S = 0.1
 WRITE_SLACK = 0.9
@@ -51,7 +50,12 @@ class InspireDriver:
         timeout_s: longest any exchange with the hand may take; after half of it in silence the link counts as lost.
         speed: SPEED_SET, 1000 = full travel in 0.6 s.
         force_g: FORCE_SET [gram-force]: a closing finger stops there.
+
+    Attributes:
+        touch_unit: what ``touch`` counts in.
     """
+
+    touch_unit = "counts"
 
     def __init__(
         self, interface: Interface, address: str, *, timeout_s: float = 1.0, speed: int = 1000, force_g: int = 1000,
@@ -62,9 +66,10 @@ class InspireDriver:
             raise ConfigError(f"{interface.robot.name} has no hardware map of six joints; the Inspire driver needs one")
         self.names = interface.names
         self.who = f"{interface.side}_{interface.robot.kind}"
-        self._hand_id = HAND_IDS[interface.side]
         self._side = interface.side
-        self._link = ModbusLink(address, interface.address.unit_id, interface.address.baud, timeout_s, self.who)
+        self._link = make_link(interface, address, timeout_s, self.who)
+        self._touch = TouchReader(lambda *block: self._exchange(self._link.read, *block))
+        self._feels = self._link.transport == "modbus_tcp"  # the hands with tactile areas are those with Ethernet
         maps = [hardware[j] for j in interface.robot.actuated]
         self._lower = np.array([limit.lower_rad for limit in interface.limits])
         self._upper = np.array([limit.upper_rad for limit in interface.limits])
@@ -98,7 +103,7 @@ class InspireDriver:
         with self._lock:
             self._link.open()
             try:
-                self._check_identity()
+                check_side(self._exchange(self._link.read, HAND_ID, 1)[0], self._side, self.who, self._link.address)
                 self._poll_status()
             except DeviceError:
                 self._link.close()
@@ -156,6 +161,8 @@ class InspireDriver:
             counts, stamp_ns, now_ns = self._read_counts()
             if now_ns - self._status_ns >= self._health_period_ns:
                 self._poll_status()
+            if self._feels:
+                self._feel()
             position = self._lower + (np.clip(counts, 0, FULL_SCALE) - self._offset) / self._counts_per_rad
             self._history.append((now_ns, position))
             return JointState(self.names, position, self._velocity(), np.full(6, np.nan), stamp_ns)
@@ -203,7 +210,7 @@ class InspireDriver:
         status, lost, connected = self._status, self._lost, self._link.connected
         values = {
             "address": self._link.address,
-            "transport": "modbus_rtu" if self._link.serial else "modbus_tcp",
+            "transport": self._link.transport,
             "velocity": "estimated from angles over 0.1 s",
             "resolution_rad": f"{self.resolution_rad.max():.5f}",
         }
@@ -218,6 +225,10 @@ class InspireDriver:
             return DeviceHealth(False, "not_enabled", f"{self.who} is connected and not enabled", values)
         return DeviceHealth(True, "", "ok", values)
 
+    def touch(self) -> Mapping[str, Array]:
+        """Tactile area -> (rows, columns) newest counts, 0 to 4095; a block of them is read with every ``read``. Empty without tactile areas."""
+        return self._touch.areas()
+
     # -- inside ---------------------------------------------------------------------------------------------------------
     def _need_link(self) -> None:
         if not self._link.connected:
@@ -231,18 +242,6 @@ class InspireDriver:
             self._lost, self._enabled, self._sent, self._pending, self._holding = str(error), False, None, None, False
             raise
 
-    def _check_identity(self) -> None:
-        word = self._exchange(self._link.read, HAND_ID, 1)[0] & 0xFFFF
-        found = word & 0xFF or word >> 8  # one byte; firmware differs in which half of the word it lies
-        if found != self._hand_id:
-            side = next((s for s, i in HAND_IDS.items() if i == found), None)
-            raise DeviceError(
-                f"{self.who} at {self._link.address}: HAND_ID is {found}"
-                + (f", which is the {side} hand" if side else "")
-                + f"; the {self._side} hand has {self._hand_id}. Swap the addresses, or give a new hand its side once with assign_side",
-                code="wrong_device", device_code=found,
-            )
-
     def _read_counts(self) -> tuple[np.ndarray, int, int]:
         before_ns = time.time_ns()
         counts = np.array(self._exchange(self._link.read, ANGLE_ACT, 6))
@@ -252,6 +251,14 @@ class InspireDriver:
             i = int(np.argmax(wrong))
             raise DeviceError(f"{self.names[i]}: the hand reports angle {counts[i]}; allowed 0 to {FULL_SCALE}", code="implausible")
         return counts, stamp_ns, now_ns
+
+    def _feel(self) -> None:
+        try:
+            self._touch.step()
+        except ConnectionLostError:
+            raise
+        except DeviceError:  # it refuses these registers: a hand without tactile areas
+            self._feels = False
 
     def _send(self, counts: np.ndarray) -> None:
         self._pending = None
@@ -281,18 +288,3 @@ class InspireDriver:
             self._history.popleft()
         oldest_ns, oldest = self._history[0]
         return (newest - oldest) / ((newest_ns - oldest_ns) / NS) if newest_ns > oldest_ns else np.zeros(6)
-
-
-def assign_side(interface: Interface, address: str) -> None:
-    """Stores in a hand which side it is (HAND_ID, kept in its flash). For a new hand, alone on its bus, once.
-
-    Raises:
-        ConnectionLostError: nothing answers at ``address``.
-    """
-    link = ModbusLink(address, interface.address.unit_id, interface.address.baud, 2.0, f"{interface.side}_hand")
-    link.open()
-    try:
-        link.write_one(HAND_ID, HAND_IDS[interface.side])
-        link.write_one(SAVE, 1)
-    finally:
-        link.close()

@@ -1,22 +1,72 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Modbus TCP or RTU to one hand: words in and out, every call with a deadline, every failure a DeviceError."""
+"""How a hand is reached: Modbus TCP, Modbus RTU or Inspire's own frame; every call with a deadline, every failure a DeviceError."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from pymodbus.client import ModbusSerialClient, ModbusTcpClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
 
+from dex_core.config import Interface
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
+from dex_hands.inspire_native import NativeLink
 
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # what goes wrong is raised here, with more to say
 
 SERIAL_ATTEMPTS = 2
 """On RS-485 one frame in many thousands is lost; on TCP none is, so there waiting longer is better than asking again."""
+
+
+class Link(Protocol):
+    """What every way to a hand offers. Addresses are the hand's byte addresses; values are signed 16-bit words. Thread-safe."""
+
+    address: str
+    transport: str
+
+    @property
+    def connected(self) -> bool:
+        """Whether the link is open; a cable may be out all the same."""
+        ...
+
+    def open(self) -> None:
+        """Opens the link. Raises ConnectionLostError."""
+        ...
+
+    def close(self) -> None:
+        """Closes the link; any number of times."""
+        ...
+
+    def read(self, address: int, count: int) -> list[int]:
+        """``count`` words. Raises ConnectionLostError or DeviceError."""
+        ...
+
+    def write(self, address: int, values: Sequence[int]) -> None:
+        """Writes words. Raises ConnectionLostError or DeviceError."""
+        ...
+
+    def write_one(self, address: int, value: int) -> None:
+        """Writes a single register. Raises ConnectionLostError or DeviceError."""
+        ...
+
+
+def make_link(interface: Interface, address: str, timeout_s: float, who: str, *, unit_id: int | None = None) -> Link:
+    """By the interface's transport ``inspire_rs485`` Inspire's own frame, else Modbus: TCP at ``HOST:PORT``, RTU at a serial port.
+
+    Args:
+        interface: which hand.
+        address: where.
+        timeout_s: longest any call may take.
+        who: name for error texts.
+        unit_id: the hand's number on the bus, where it is not the interface's.
+    """
+    number = interface.address.unit_id if unit_id is None else unit_id
+    kind = NativeLink if interface.address.transport == NativeLink.transport else ModbusLink
+    return kind(address, number, interface.address.baud, timeout_s, who)
 
 
 class ModbusLink:
@@ -39,11 +89,7 @@ class ModbusLink:
         self._attempts = SERIAL_ATTEMPTS if address.startswith("/") else 1
         # pymodbus waits up to twice its timeout for a reply that comes in pieces
         self._client = _make_client(address, baud, timeout_s / (2 * self._attempts), who)
-
-    @property
-    def serial(self) -> bool:
-        """True for Modbus RTU."""
-        return isinstance(self._client, ModbusSerialClient)
+        self.transport = "modbus_rtu" if isinstance(self._client, ModbusSerialClient) else "modbus_tcp"
 
     @property
     def connected(self) -> bool:

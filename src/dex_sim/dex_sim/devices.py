@@ -21,6 +21,7 @@ SIMULATORS: dict[str, str] = {
     "franka_fci": "dex_sim.franka:serve",
     "ability_serial": "dex_sim.ability:serve",
     "dynamixel": "dex_sim.dynamixel:serve",
+    "inspire_rs485": "dex_sim.inspire_native:serve",
     "modbus_tcp": "dex_sim.inspire_modbus:serve",
     "unitree_dds": "dex_sim.g1_node:serve",
     "xhand_serial": "dex_sim.xhand:serve",

@@ -14,6 +14,7 @@ from dex_core.config import Interface
 from dex_core.errors import ConfigError
 from dex_core.types import index_map
 from dex_sim.inspire_modbus_map import FINGERS, RegisterMemory
+from dex_sim.inspire_touch import TIPS, TOUCH, tip_cells
 from dex_sim.plant import Plant
 
 HAND_IDS = {"right": 1, "left": 2}
@@ -86,6 +87,10 @@ class InspireHand:
             end = address + 2 * count
             if address < 1624 and end > 1534:
                 self._refresh(health=end > 1582)
+            if address in TOUCH or end - 1 in TOUCH:
+                self._refresh(health=False)
+                for finger, start in TIPS.items():
+                    self._memory.set_words(start, tip_cells(float(self._force_g[finger])))
             return self._memory.words(address, count)
 
     def write_words(self, address: int, words: list[int]) -> None:

@@ -125,6 +125,11 @@ class RegisterMemory:
         start = register.address + index * register.width
         self._bytes[start : start + register.width] = int(value).to_bytes(register.width, "little", signed=value < 0)
 
+    def set_words(self, address: int, values: NDArray[np.integer]) -> None:
+        """Stores words from any byte address on, e.g. tactile cells."""
+        raw = np.asarray(values).astype("<i2").tobytes()
+        self._bytes[address : address + len(raw)] = raw
+
     def get(self, name: str) -> NDArray[np.int64]:
         """(count,) values of one register."""
         register = REGISTERS[name]
