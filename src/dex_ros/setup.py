@@ -19,4 +19,12 @@ setup(
     maintainer_email='maintainers@dex-stack.dev',
     description='The glue between the core and ROS: conversions, QoS, names, diagnostics and the node main.',
     license='Apache-2.0',
+    entry_points={
+        'dex.arms': [
+            'ros2_control = dex_ros.ros2_control:Ros2ControlDriver',
+        ],
+        'dex.hands': [
+            'ros2_control = dex_ros.ros2_control:Ros2ControlDriver',
+        ],
+    },
 )
