@@ -30,8 +30,8 @@ def running(tmp_path: Path) -> Resolution:
 
 
 def test_only_the_named_hand_changes(running: Resolution) -> None:
-    after = resolution_with(running, "left", "xhand")
-    assert after.cell.interface("left_hand").robot.name == "xhand1" == after.arguments["left_hand"]
+    after = resolution_with(running, "left", "paxini")
+    assert after.cell.interface("left_hand").robot.name == "dexh13" == after.arguments["left_hand"]
     back = {**after.cell.interfaces, "left_hand": running.cell.interface("left_hand")}
     assert dataclasses.replace(after.cell, interfaces=back) == running.cell
     assert after.processes is running.processes and load_cell(running.cell_file) == running.cell, "nothing is written yet"
