@@ -74,3 +74,13 @@ def test_a_humanoid_and_its_hands_share_a_dds_domain_and_another_cell_does_not(m
     other.take_device(cell, "body")
     other.release()
     first.release()
+
+
+def test_however_often_one_asks_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dex_bringup.claim.ASKERS", 2)
+    owner = Claim()
+    owner.take("device/asked", "a device")
+    for _ in range(9):
+        with pytest.raises(AlreadyRunningError, match="a device is in use by process"):
+            Claim().take("device/asked", "a device")
+    owner.release()

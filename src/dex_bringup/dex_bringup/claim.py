@@ -12,6 +12,8 @@ from dex_core.config import CellConfig
 from dex_core.errors import DexError
 
 XARM_REPORT_PORTS = (30001, 30002, 30003)
+ASKERS = 512
+"""So many may ask in its life which process an owner is."""
 SHARED = ("unitree_dds",)
 """Transports whose address is a whole network: every device of the robot has the same."""
 
@@ -45,7 +47,7 @@ class Claim:
         holder = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             holder.bind("\0dex/" + key)
-            holder.listen(1)
+            holder.listen(ASKERS)
         except OSError as error:
             holder.close()
             pid = _owner_of(key)
@@ -85,6 +87,7 @@ class Claim:
 
 def _owner_of(key: str) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # the owner never answers: who comes when its queue is full learns no number, and must not wait
         try:
             probe.connect("\0dex/" + key)
             return struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]

@@ -16,7 +16,10 @@ VERBS = {
     "eval": "replay a recording without a robot and score a model on it",
     "bundle": "verify and show model bundles",
     "show": "look at a hand, an arm or a cell in a browser, or draw it",
+    "sim": "run the simulator of one device alone, for the vendor's own client",
+    "device": "read one device, move one joint of it, calibrate it",
     "doctor": "say what is installed, missing and reachable",
+    "fault": "break one part of a simulated cell on purpose, or play the whole matrix of faults",
     "bench": "measure the stack against its goals",
     "learn": "make demonstrations, train, export and score models (needs torch)",
 }
