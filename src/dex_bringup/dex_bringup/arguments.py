@@ -14,6 +14,7 @@ SAME, OWN = "same", "own"
 BOOLEANS = ("true", "false")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _NAMESPACE = re.compile(r"(/?[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*)?")
+_COMPONENT = re.compile(r"[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*")
 _ADDRESS = re.compile(r"[a-z0-9_]+=[^,=\s]+")
 
 
@@ -46,6 +47,9 @@ def declared_arguments() -> tuple[Argument, ...]:
         Argument("namespace", "", "Namespace of every node, e.g. cell1; empty: none."),
         Argument("log_level", "info", "Least severe message that nodes log.", LOG_LEVELS),
         Argument("seed", "0", "Seed of the simulated scene, 0 to 2147483647."),
+        Argument(
+            "faults", "", "What dex fault may break in a simulated cell: topics and interfaces, e.g. left/arm/joint_states,left_hand; empty: none."
+        ),
         Argument("autostart", "true", "Nodes configure and activate themselves.", BOOLEANS),
         Argument("use_respawn", "true", "Start a node again when it dies; the gate and the simulation end the cell instead.", BOOLEANS),
     )
@@ -77,6 +81,8 @@ def check_value(argument: Argument, value: str) -> None:
         raise ConfigError(f"argument namespace is {value!r}; allowed: lower-case words of letters, digits and _ joined by /")
     if argument.name == "addresses":
         parse_addresses(value)
+    if argument.name == "faults":
+        parse_faults(value)
 
 
 def parse_addresses(text: str) -> dict[str, str]:
@@ -86,3 +92,12 @@ def parse_addresses(text: str) -> dict[str, str]:
         if not _ADDRESS.fullmatch(pair):
             raise ConfigError(f"argument addresses holds {pair!r}; allowed: interface=address, joined by commas")
     return dict(pair.split("=", 1) for pair in pairs)
+
+
+def parse_faults(text: str) -> tuple[str, ...]:
+    """``left/arm/joint_states,right_hand`` -> its parts, each once. Raises ConfigError."""
+    parts = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    for part in parts:
+        if not _COMPONENT.fullmatch(part):
+            raise ConfigError(f"argument faults holds {part!r}; allowed: relative topics and interfaces, joined by commas")
+    return parts

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses
+from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses, parse_faults
+from dex_bringup.fault.relay import fault_parts, with_relay
 from dex_bringup.process import ProcessDescription
 from dex_core.bundle import parse_manifest
 from dex_core.bundle.load import find_bundle
@@ -87,6 +88,7 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
         simulated=values["sim"] == "true", bundle=values["bundle"] or None, seed=int(values["seed"]),
         addresses=parse_addresses(values["addresses"]),
     )
+    fault_parts(resolved, parse_faults(values["faults"]))
     if not resolved.simulated:
         _require_real_hardware(resolved)
     return _with_its_space(resolved) if values["bundle"] else resolved
@@ -165,8 +167,10 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
             log_level=values["log_level"], essential=essential, stop_stage=stop_stage, nice=nice,
         )
 
-    return (
-        *([node("dex_sim", "sim_node", "sim", 3, essential=True)] if cell.simulated else []),
+    faulted, topics = fault_parts(cell, parse_faults(values["faults"]))
+    sim_faults = {"faults": ",".join(faulted)} if faulted else {}
+    processes = (
+        *([node("dex_sim", "sim_node", "sim", 3, essential=True, **sim_faults)] if cell.simulated else []),
         *(node("dex_arms", "arm_node", name, 2, interface=name) for name in arms),
         *(node("dex_hands", "hand_node", name, 2, interface=name) for name in hands),
         node("dex_control", "gate_node", "gate", 1, essential=True),
@@ -177,6 +181,7 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),
         *([_rviz(values, environment)] if values["rviz"] == "true" else []),
     )
+    return with_relay(processes, topics, node("dex_sim", "fault_node", "faults", 3, topics=",".join(topics))) if topics else processes
 
 
 def _rviz(values: Mapping[str, str], environment: Mapping[str, str]) -> ProcessDescription:

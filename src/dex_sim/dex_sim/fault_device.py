@@ -59,7 +59,32 @@ def _inspire(device: Any) -> Hooks:
     }
 
 
-HOOKS: dict[str, Callable[[Any], Hooks]] = {"XArmController": _xarm, "SimulatedHand": _simulated_hand, "InspireHand": _inspire}
+def _xhand(device: Any) -> Hooks:
+    def suffer(fault: str) -> Callable[[float], None]:
+        return lambda _amount: device.set_fault(fault)
+
+    return {
+        "ok": suffer("none"), "off": suffer("silent"), "stuck": suffer("silent"), "garbage": suffer("garbage"),
+        "wrong": lambda _amount: device.hand.inject_error(device.hand.joints[0], LASTING_BITS),
+    }
+
+
+def _franka(device: Any) -> Hooks:
+    def power_off(_amount: float) -> None:
+        device.set_listening(False)
+        device.drop_connections()
+
+    def well(_amount: float) -> None:
+        device.set_silent(False)
+        device.set_listening(True)
+
+    return {"ok": well, "off": power_off, "stuck": lambda _amount: device.set_silent(True)}
+
+
+HOOKS: dict[str, Callable[[Any], Hooks]] = {
+    "XArmController": _xarm, "SimulatedHand": _simulated_hand, "InspireHand": _inspire, "XHandPort": _xhand,
+    "FrankaArm": _franka,
+}
 """Class of a simulator -> its fault words. Any other simulator offers them itself, as ``fault_hooks() -> Hooks``."""
 
 

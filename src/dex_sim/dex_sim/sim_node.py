@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import numpy as np
+from rcl_interfaces.msg import ParameterDescriptor
 from visualization_msgs.msg import Marker, MarkerArray
 
 from dex_core.errors import DexError
 from dex_msgs.msg import TaskState
-from dex_msgs.srv import ResetCell
+from dex_msgs.srv import InjectFault, ResetCell
 from dex_ros import convert, names, qos
 from dex_ros.diagnostics import ERROR, OK
 from dex_ros.node import DexNode, node_parser, spin_main
 from dex_sim.cell import SimCell
+from dex_sim.fault_device import DeviceFaults
 from dex_sim.xarm_controller_statistics import ServoStatistics
 
 JUDGE_HZ = 20.0
@@ -28,7 +31,10 @@ TABLE_SIZE_M = (1.2, 1.6, 0.04)
 
 
 class SimNode(DexNode):
-    """Active: the world steps at real time and the devices answer. The policy never hears from this node."""
+    """Active: the world steps at real time and the devices answer. The policy never hears from this node.
+
+    Parameter ``faults``: interfaces, joined by commas, whose simulators ``sim/inject_fault`` may fault; empty: there is no such service.
+    """
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("sim", **kwargs)
@@ -39,6 +45,11 @@ class SimNode(DexNode):
         self._markers = self.create_publisher(MarkerArray, names.SCENE_MARKERS, qos.REPORT)
         self._service = self.create_service(ResetCell, names.SIM_RESET, self._reset)
         self._timer = self.create_timer(1.0 / JUDGE_HZ, self._judge, autostart=False)
+        self.declare_parameter("faults", "", ParameterDescriptor(read_only=True))
+        faulted = tuple(name for name in self.get_parameter("faults").value.split(",") if name)
+        self._faults = DeviceFaults(self._simulators, faulted)
+        if faulted:
+            self._injector = self.create_service(InjectFault, names.SIM_INJECT, self._on_inject)
 
     def configure(self) -> None:
         """Builds the world and opens every simulated device."""
@@ -62,7 +73,20 @@ class SimNode(DexNode):
         """Forgets the world."""
         self._close()
 
+    def _simulators(self) -> dict[str, Any]:
+        return {} if self._sim is None else {**self._sim.arms, **self._sim.hands}
+
+    def _on_inject(self, request: InjectFault.Request, response: InjectFault.Response) -> InjectFault.Response:
+        try:
+            response.message = self._faults.inject(request.component, request.type, request.amount)
+            response.success = True
+            self.get_logger().warning(response.message)
+        except DexError as error:
+            response.message = str(error)
+        return response
+
     def _close(self) -> None:
+        self._faults.close()
         if self._sim is not None:
             sim, self._sim = self._sim, None
             sim.close()

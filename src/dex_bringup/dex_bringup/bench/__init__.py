@@ -13,6 +13,8 @@ BENCHES = {
     "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
     "cross-hand": "one latent policy on every hand, beside padded joints and retargeting from one hand: success in lockstep",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
+    "fuzz": "broken frames, messages and files through every reader: crashes, hangs, unsafe commands",
+    "soak": "memory, threads, descriptors and latency of the whole simulated cell over time",
     "eval": "speed of dex eval against real time",
 }
 

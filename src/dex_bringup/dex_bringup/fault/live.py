@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole simulated cell as a stage for faults: started once, made whole again between faults, every command looked at."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
+
+from dex_bringup.cli.fault import inject_with
+from dex_bringup.client import TaskResult
+from dex_bringup.fault.play import Unexpected, expect
+from dex_bringup.testing import RunningCell, private_cell
+from dex_core.config import load_cell
+from dex_core.contracts.command_spy import Bounds, CommandSpy
+from dex_eval.testing import fixture_cell
+from dex_msgs.msg import JointCommand
+from dex_ros import names, qos
+from dex_ros.convert import time_from_msg
+
+DOMAIN, HOST = 57, 61
+INSTRUCTION = "push the two cans together"
+RAMP_RAD = 0.3
+"""The policy of this stage lets every arm joint creep by so much per chunk: motion to break, far from everything."""
+FAULTED = (names.IMAGE, names.ACTION_CHUNK, "left/arm/joint_states")
+STEP_SLACK_RAD = 0.1
+"""This process sees a measurement up to some 50 ms older or newer than the gate did: at 2 rad/s that is worth this much."""
+PATIENCE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A goal that was broken in mid-motion: how it ended, and the time from the fault to the first command that follows nothing [ms]."""
+
+    result: TaskResult
+    hold_ms: float
+
+
+class FaultCell:
+    """Starts the cell on a domain and at addresses of its own, with a small policy made for it.
+
+    Args:
+        cell: name or file. spy: looks at every command it publishes. say: takes one sentence for people.
+
+    Attributes:
+        client: services and RunTask. supervisor: the processes.
+    """
+
+    def __init__(self, cell: str, spy: CommandSpy, say: Callable[[str], None]) -> None:
+        self._name, self._spy, self._say = cell, spy, say
+        self._folder = TemporaryDirectory(prefix="dex_fault_cell_")
+        self._measured: dict[str, float] = {}
+        self._commands: list[tuple[int, int]] = []
+        self._running: RunningCell | None = None
+
+    def __enter__(self) -> FaultCell:
+        folder = Path(self._folder.name)
+        cell = fixture_cell(load_cell(private_cell(folder, DOMAIN, self._name, host=HOST)), folder, ramp_rad=RAMP_RAD)
+        cell.save(folder / "cell.yaml")
+        self._say("starting the simulated cell")
+        faults = [topic for topic in FAULTED if topic != FAULTED[-1] or "left_arm" in cell.interfaces]
+        self._running = RunningCell(folder, DOMAIN, {"faults": ",".join(faults), "monitor": "false"}, folder / "cell.yaml").__enter__()
+        try:
+            self._listen()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._running is not None:
+            self._running.__exit__(kind, error, trace)
+            self._running = None
+        self._folder.cleanup()
+
+    @property
+    def running(self) -> RunningCell:
+        """The cell. Only while it is entered."""
+        assert self._running is not None
+        return self._running
+
+    @property
+    def client(self) -> Any:
+        """Services and RunTask."""
+        return self.running.client
+
+    def make_ready(self) -> None:
+        """Every fault off, every node active, the gate idle. Raises DeadlineError naming who is not there."""
+        for topic in FAULTED:
+            if topic in self.running.resolution.arguments["faults"].split(","):
+                self.inject(topic, "ok")
+        self.running.wait_active(PATIENCE_S)
+        self.client.quiet_gate()
+
+    def inject(self, component: str, kind: str, amount: float = 0.0) -> None:
+        """A fault on one topic."""
+        inject_with(self.client, component, kind, amount)
+
+    def signal(self, node: str, number: int) -> None:
+        """A signal to one node's process."""
+        os.kill(self.running.supervisor.child(node).pid, number)
+
+    def kill(self, node: str) -> None:
+        """SIGKILL to one node's process; the supervisor starts it again."""
+        self.signal(node, signal.SIGKILL)
+
+    def goal(self, deadline_s: float) -> TaskResult:
+        """One goal with nothing broken."""
+        return self.client.run_task(INSTRUCTION, deadline_s, None, self.running.supervisor.tick)
+
+    def working_goal(self, deadline_s: float = 3.0) -> TaskResult:
+        """A goal that must run to its deadline: again while a process just started is not heard yet. Raises Unexpected when none does."""
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            result = self.goal(deadline_s)
+            if result.outcome == "DEADLINE" and result.chunks:
+                return result
+            if time.monotonic() > give_up_s:
+                raise Unexpected(f"no goal works any more: {result}")
+            self.make_ready()
+
+    def broken_goal(self, break_it: Callable[[], None], deadline_s: float = 15.0, after_chunks: int = 2) -> Broken:
+        """A goal that is broken once it moves; again while something else ended it before.
+
+        Raises:
+            Unexpected: no goal came so far, or the cell went on commanding.
+        """
+        give_up_s = time.monotonic() + PATIENCE_S
+        while True:
+            broken_ns, result = self._attempt(break_it, deadline_s, after_chunks)
+            if broken_ns:
+                return Broken(result, self._hold_ms(broken_ns))
+            if time.monotonic() > give_up_s:
+                raise Unexpected(f"no goal came as far as to be broken: {result}")
+            self.make_ready()
+
+    def _attempt(self, break_it: Callable[[], None], deadline_s: float, after_chunks: int) -> tuple[int, TaskResult]:
+        chunks, broken_ns = 0, 0
+        self._commands.clear()
+
+        def feedback(message: Any) -> None:
+            nonlocal chunks
+            chunks = message.chunks
+
+        def tick() -> None:
+            nonlocal broken_ns
+            self.running.supervisor.tick()
+            if not broken_ns and chunks >= after_chunks:
+                broken_ns = time.time_ns()
+                break_it()
+
+        result = self.client.run_task(INSTRUCTION, deadline_s, feedback, tick)
+        return broken_ns, result
+
+    def _hold_ms(self, broken_ns: int) -> float:
+        self.client.pause(0.3)
+        held = next((stamp for stamp, mode in self._commands if stamp > broken_ns and mode != JointCommand.TRACK), None)
+        expect(held is not None, "commands went on after the fault")
+        return (held - broken_ns) * 1e-6
+
+    def _listen(self) -> None:
+        cell, node = self.running.resolution.cell, self.client.node
+        limits = [limit for part in cell.interfaces.values() for limit in part.limits]
+        self._names, self._bounds = cell.joint_names, Bounds.of(limits)
+        for name in cell.interfaces:
+            node.create_subscription(JointState, names.device_states(name), self._on_state, qos.SENSOR)
+        every = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+        node.create_subscription(JointCommand, names.JOINT_COMMAND, self._on_command, every)
+
+    def _on_state(self, message: JointState) -> None:
+        self._measured.update(zip(message.name, message.position, strict=False))
+
+    def _on_command(self, message: JointCommand) -> None:
+        self._commands.append((time_from_msg(message.header.stamp), message.mode))
+        if message.names:
+            measured = np.array([self._measured.get(name, np.nan) for name in message.names])
+            self._spy.look("joint_command", message.names, np.asarray(message.positions), self._bounds, measured, step_slack_rad=STEP_SLACK_RAD)
