@@ -11,6 +11,7 @@ from dex_bringup.claim import Claim
 from dex_bringup.device.choose import Chosen
 from dex_bringup.up import StopSignal
 from dex_core.config import CellConfig
+from dex_core.config.cell import SIDES
 from dex_core.errors import ConfigError, DexError
 
 POLL_S = 0.1
@@ -23,7 +24,7 @@ CLIENTS: dict[str, str] = {
     "dynamixel": "ROBOTIS' dynamixel-sdk: PortHandler('{address}'), protocol 2.0; LEAP's own LEAP_Hand_API",
     "xhand_serial": "XHand's serial protocol on '{address}' at {baud} baud",
     "franka_fci": "pylibfranka.Robot('{host}') or franky.Robot('{host}')",
-    "unitree_dds": "unitree_sdk2py on the loopback interface: ChannelFactoryInitialize({address}, 'lo')",
+    "unitree_dds": "unitree_sdk2py on the loopback interface: ChannelFactoryInitialize({domain}, 'lo')",
     "paxini_serial": "what calls Paxini's pxdex library, with dex_hands.dexh13_simulated in its place; the wire itself is not public",
     "simulated": "nothing of a vendor: this transport is the project's own stand-in for a wire that is not simulated",
 }
@@ -58,7 +59,8 @@ def client_of(cell: CellConfig, name: str) -> str:
     address, interface = cell.address_of(name), cell.interface(name)
     host, _, port = address.partition(":")
     text = CLIENTS.get(cell.transport_of(name), "see docs/devices.md")
-    return text.format(address=address, host=host, port=port, baud=interface.address.baud)
+    domain = address.partition(":")[2].partition("@")[0]  # of dds:DOMAIN@WHERE
+    return text.format(address=address, host=host, port=port, baud=interface.address.baud, domain=domain)
 
 
 def simulate(chosen: Chosen, say: Callable[[str], None], run_s: float = float("inf")) -> int:
@@ -85,7 +87,8 @@ def simulate(chosen: Chosen, say: Callable[[str], None], run_s: float = float("i
             for name, interface in chosen.cell.interfaces.items():
                 say(f"{name}: a simulated {interface.robot.name} listens at {chosen.cell.address_of(name)} ({chosen.cell.transport_of(name)})")
                 say(f"  clients: {client_of(chosen.cell, name)}")
-                say(f"  here:    dex device state {interface.robot.name} --side {interface.side} --address {chosen.cell.address_of(name)}")
+                side = f"--side {interface.side} " if interface.side in SIDES else ""
+                say(f"  here:    dex device state {interface.robot.name} {side}--address {chosen.cell.address_of(name)}")
             say("Ctrl-C ends it")
             return _wait(cell, stop, run_s, say)
     finally:
