@@ -25,6 +25,7 @@ setup(
         ],
         'dex.arms': [
             'unitree_g1 = dex_arms.g1_node:unitree_g1',
+            'franka_fci = dex_arms.franka:FrankaDriver',
             'xarm = dex_arms.xarm:XArmDriver',
         ],
     },
