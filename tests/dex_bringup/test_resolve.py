@@ -103,7 +103,7 @@ def test_real_hardware_needs_a_real_camera(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("hand", "driver"), [("ability", "ability_serial"), ("leap", "leap_dynamixel")]
+    ("hand", "driver"), [("leap", "leap_dynamixel")]
 )
 def test_a_hand_that_has_no_driver_is_simulated_only(hand: str, driver: str, tmp_path: Path) -> None:
     arguments = {"right_hand": hand, "sim": "false", "addresses": REAL}

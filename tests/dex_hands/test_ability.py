@@ -179,6 +179,19 @@ def test_a_host_that_was_stopped_does_not_pull_the_hand_back(driver: AbilityDriv
     assert line.hand.in_api_mode and driver.read().position_rad == pytest.approx(0.9 * FLEX, abs=0.02)
 
 
+def test_a_hand_that_was_put_elsewhere_is_not_pulled_back(driver: AbilityDriver, line: AbilityLine) -> None:
+    driver.command(START + 0.2 * FLEX)
+    wait_for(lambda: np.allclose(driver.read().position_rad, START + 0.2 * FLEX, atol=0.01), "the hand")
+    with line.hand._lock:  # as a reset of the cell does
+        line.hand._plant._position, line.hand._plant._target = START.copy(), START.copy()
+        line.hand.reset()
+    asked = line.requests
+    wait_for(lambda: driver.read() and line.requests > asked + 10, "questions")
+    assert driver.read().position_rad == pytest.approx(START, abs=0.01) and not line.hand.in_api_mode
+    driver.command(START + 0.1 * FLEX)
+    assert line.hand.in_api_mode
+
+
 # -- what it says -------------------------------------------------------------------------------------------------------
 def test_touch_and_currents_come_with_the_state(driver: AbilityDriver, line: AbilityLine) -> None:
     line.hand.press(4, [0.0, 1.0, 2.0, 3.0, 4.0, 5.0])

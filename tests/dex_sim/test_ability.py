@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import struct
@@ -20,9 +21,11 @@ import pytest
 from dex_core.clock import ManualClock
 from dex_core.config import CellConfig, Interface, load_cell
 from dex_core.errors import ConfigError, DeviceError
+from dex_hands.ability import AbilityDriver
 from dex_sim.ability import AbilityLine
 from dex_sim.ability_hand import AbilityHand
 from dex_sim.ability_motors import STALL_LAG_RAD
+from dex_sim.cell import SimCell
 from dex_sim.plant import KinematicPlant, PlantState
 from dex_sim.xarm_controller_loop import SocketLoop
 
@@ -266,6 +269,36 @@ def test_the_products_fault_words(line: AbilityLine) -> None:
 def test_two_simulators_on_one_path_is_an_error(right: Interface, line: AbilityLine) -> None:
     with pytest.raises(DeviceError, match="served by another"):
         AbilityLine(line.hand, str(line.port.path), line._loop)
+    with pytest.raises(ConfigError, match="not the path of a serial line"):
+        AbilityLine(line.hand, "127.0.0.21:6001", line._loop)
+
+
+def test_the_driver_moves_the_mujoco_hand_through_its_wire(cell: CellConfig, tmp_path: Path) -> None:
+    def moved(number: int, name: str) -> Interface:
+        interface = cell.interface(name)
+        simulated = str(tmp_path / name) if name.endswith("hand") else f"127.0.84.{number}:20084"
+        return dataclasses.replace(interface, address=dataclasses.replace(interface.address, simulated=simulated))
+
+    interfaces = {name: moved(number, name) for number, name in enumerate(cell.interfaces, start=1)}
+    world = dataclasses.replace(cell, interfaces=interfaces, sim=dataclasses.replace(cell.sim, state_server="127.0.84.9:0"))
+    with SimCell(world) as sim:
+        drivers = {name: AbilityDriver(world.interface(name), world.address_of(name)) for name in ("left_hand", "right_hand")}
+        for name, driver in drivers.items():
+            driver.connect()
+            driver.enable()
+            home = np.array(world.interface(name).home)
+            for part in np.linspace(0.0, 1.0, 20):
+                driver.command(home + part * 0.5 * FLEX)
+                time.sleep(0.01)
+            deadline = time.monotonic() + 10.0
+            while np.abs(sim.world.state(name).position_rad - home - 0.5 * FLEX).max() > 0.03:
+                assert time.monotonic() < deadline, f"{name} is at {sim.world.state(name).position_rad}"
+                time.sleep(0.01)
+            assert driver.read().position_rad == pytest.approx(sim.world.state(name).position_rad, abs=0.02)
+        sim.reset(5)
+        assert all(not line.hand.in_api_mode for line in sim.hands.values())
+        for driver in drivers.values():
+            driver.disconnect()
 
 
 # -- PSYONIC's own package ----------------------------------------------------------------------------------------------

@@ -56,6 +56,9 @@ def test_devices_move_the_world_and_a_reset_is_safe() -> None:
 
 def test_hands_without_device_simulator_are_served_beside_those_that_have_one() -> None:
     cell = cell_on(70, left_hand="ability")
+    hand = cell.interface("left_hand")
+    hand = dataclasses.replace(hand, address=dataclasses.replace(hand.address, stand_in=True))
+    cell = dataclasses.replace(cell, interfaces={**cell.interfaces, "left_hand": hand})
     with SimCell(cell) as sim:
         home = np.array(cell.interface("left_hand").home)
         assert {name: type(hand).__name__ for name, hand in sim.hands.items()} == {"left_hand": "SimulatedHand", "right_hand": "InspireHand"}

@@ -30,9 +30,9 @@ ROTATOR_BIT = 1 << wire.MOTORS.index("thumb_rotator")
 class AbilityDriver:
     """One hand as a JointDevice: six joints, hardware order index, middle, ring, little, thumb flexor, thumb rotator.
 
-    Every exchange is a position command and the hand's whole answer; ``read`` sends the last target again. A thread does so when nobody
-    else does for 0.1 s, because 0.3 s of silence end the API mode and the hand may then move by itself. If they pass all the same, nothing is
-    sent any more until ``recover``: a hand that was on its own is not pulled back to an old target.
+    Only ``command`` and ``hold`` send targets; ``read`` is a mere question, which keeps the hand in API mode as well. A thread asks when
+    nobody else does for 0.1 s, because 0.3 s of silence end the API mode and the hand may then move by itself. If they pass all the same,
+    commands are refused until ``recover``: a hand that was on its own is not pulled to wherever the stream has got to.
     Velocity is the rotor's through the gear; effort is NaN, since current through a worm gear says little of a joint's torque.
 
     Args:
@@ -67,8 +67,7 @@ class AbilityDriver:
         self.resolution_rad = 1.0 / np.abs(self._deg_per_rad) / wire.COUNTS_PER_DEG
         self._current_period_ns = round(current_period_s * NS)
         self._lock = threading.RLock()
-        self._target: Array | None = None  # counts, while the hand is in API mode
-        self._enabled = self._holding = False
+        self._ours = self._enabled = self._holding = False  # ours: in API mode, for all that is known here
         self._alive_ns = self._current_ns = 0
         self._velocity, self._current = np.zeros(6), np.full(6, np.nan)
         self._touch: Mapping[str, Array] = {}
@@ -97,12 +96,10 @@ class AbilityDriver:
     def enable(self) -> None:
         """Takes the hand over with its measured angles as the target; no joint moves. Raises DeviceError."""
         with self._lock:
-            self._target = None
-            reply = self._ask(wire.short_body(self._bus_id, Mode.READ_ONLY | Variant.VELOCITY_TOUCH), Variant.VELOCITY_TOUCH)
-            self._target = wire.to_counts(Mode.POSITION, self._inside(reply.position_deg))
+            self._ours = False
+            self._hold_at(self._exchange())
             self._lost = ("", "")
-            self._exchange()
-            self._enabled, self._holding = True, False
+            self._ours, self._enabled, self._holding = True, True, False
             self._keep_alive()
 
     def disable(self) -> None:
@@ -117,7 +114,7 @@ class AbilityDriver:
     def disconnect(self) -> None:
         """Gives the hand back to its own inputs, which 0.3 s of silence would do as well, and closes the port."""
         with self._lock:
-            if self._target is not None and self._link.connected:
+            if self._ours and self._link.connected:
                 try:
                     self._link.tell(wire.short_body(self._bus_id, wire.EXIT_API))
                 except ConnectionLostError:
@@ -158,18 +155,16 @@ class AbilityDriver:
             if not self._enabled:
                 raise DeviceError(f"{self.who} is not enabled: {self._lost[1] or 'call enable first'}", code=self._lost[0] or "not_enabled")
             counts = wire.to_counts(Mode.POSITION, self._inside(self._offset + (target - self._lower) * self._deg_per_rad))
-            self._target, self._holding = counts, False
-            self._exchange()
+            self._exchange(counts)
+            self._holding = False
             return self._to_rad(counts / wire.COUNTS_PER_DEG)
 
     def hold(self) -> None:
         """Makes the measured angles the target, once: a second call does not follow a finger that is pushed away."""
         with self._lock:
-            if self._target is None or self._holding:
-                return
-            self._target = wire.to_counts(Mode.POSITION, self._inside(self._exchange().position_deg))
-            self._exchange()
-            self._holding = True
+            if self._ours and not self._holding:
+                self._hold_at(self._exchange())
+                self._holding = True
 
     # -- what else it says ----------------------------------------------------------------------------------------------
     def touch(self) -> Mapping[str, Array]:
@@ -201,19 +196,22 @@ class AbilityDriver:
         return DeviceHealth(True, "", f"ok; {words}" if words else "ok", values)
 
     # -- inside ---------------------------------------------------------------------------------------------------------
-    def _exchange(self) -> Reply:
-        """The last target, or a mere question before there is one; the answer's variant by what is due."""
+    def _hold_at(self, reply: Reply) -> None:
+        self._exchange(wire.to_counts(Mode.POSITION, self._inside(reply.position_deg)))
+
+    def _exchange(self, counts: Array | None = None) -> Reply:
+        """A target, or a mere question; the answer's variant by what is due."""
         self._check_watchdog()
         due = time.monotonic_ns() - self._current_ns >= self._current_period_ns
         variant = Variant.CURRENT_VELOCITY if due else Variant.VELOCITY_TOUCH
-        if self._target is None:
+        if counts is None:
             return self._ask(wire.short_body(self._bus_id, Mode.READ_ONLY | variant), variant)
-        return self._ask(wire.command_body(self._bus_id, Mode.POSITION, variant, self._target), variant)
+        return self._ask(wire.command_body(self._bus_id, Mode.POSITION, variant, counts), variant)
 
     def _ask(self, body: bytes, variant: Variant) -> Reply:
         if not self._link.connected:
             raise ConnectionLostError(f"{self.who} is not connected: {self._lost[1] or 'call connect first'}")
-        left_s = None if self._target is None else WATCHDOG_S - (time.monotonic_ns() - self._alive_ns) / NS
+        left_s = None if not self._ours else WATCHDOG_S - (time.monotonic_ns() - self._alive_ns) / NS
         try:
             reply = self._link.ask(body, wire.REPLY_BYTES[variant], lambda found: wire.decode(found, header=body[1]), timeout_s=left_s)
         except ConnectionLostError as error:
@@ -233,15 +231,15 @@ class AbilityDriver:
             self._touch = dict(zip(wire.TOUCHED, reply.touch, strict=True))
 
     def _forget(self) -> None:
-        """The hand is not ours any more: no target, no thread."""
-        self._target, self._enabled, self._holding = None, False, False
+        """The hand is not ours any more, and no thread keeps it."""
+        self._ours = self._enabled = self._holding = False
         if self._end_keeping is not None:
             self._end_keeping.set()
             self._end_keeping = None
 
     def _check_watchdog(self) -> None:
         silent_s = (time.monotonic_ns() - self._alive_ns) / NS
-        if self._target is None or silent_s < WATCHDOG_S:
+        if not self._ours or silent_s < WATCHDOG_S:
             return
         self._forget()
         self._lost = ("watchdog", f"{self.who} heard nothing for {silent_s:.2f} s and after {WATCHDOG_S} s goes its own way; recover first")

@@ -35,6 +35,8 @@ class AbilityLine:
     """
 
     def __init__(self, hand: AbilityHand, path: str, loop: SocketLoop, *, baud: int = BAUD, stuffing: bool = True) -> None:
+        if not path.startswith("/"):
+            raise ConfigError(f"{hand.name}: address {path!r} is not the path of a serial line")
         self.hand = hand
         self.requests = 0
         self._fault = "none"

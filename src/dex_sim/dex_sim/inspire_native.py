@@ -40,6 +40,8 @@ class NativePort:
     """
 
     def __init__(self, hands: Sequence[InspireHand], path: str, loop: SocketLoop, *, baud: int = 115200) -> None:
+        if not path.startswith("/"):
+            raise ConfigError(f"{', '.join(hand.name for hand in hands)}: address {path!r} is not the path of a serial line")
         self.hands = tuple(hands)
         self.requests = self.damaged = 0
         self._fault = "none"

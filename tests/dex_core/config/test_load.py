@@ -98,32 +98,35 @@ def test_a_side_alone_wins_over_both() -> None:
 def test_addresses_follow_the_robot() -> None:
     cell = load_cell("xarm_bimanual", left_hand="ability", addresses={"left_hand": "/dev/ttyUSB0"})
     address = cell.interface("left_hand").address
-    assert (address.transport, address.simulated, address.real, address.baud) == ("serial", "127.0.0.21:6001", "/dev/ttyUSB0", 460_800)
+    assert (address.transport, address.simulated, address.real, address.baud) == (
+        "ability_serial", "/tmp/dex-sim/left_ability", "/dev/ttyUSB0", 460_800)
     back = load_cell("franka", hand="inspire").interface("right_hand").address
     assert (back.transport, back.simulated) == ("modbus_tcp", "127.0.0.22:6000")
     assert all(load_robot(name).wire.transport != "none" for name in HANDS + names_in("arms")), "every robot says how it is reached"
 
 
 def test_a_hand_without_device_simulator_is_simulated_by_a_stand_in_and_real_by_its_own_driver() -> None:
-    cells = [
-        load_cell("xarm_bimanual", left_hand="ability", right_hand="inspire", addresses={"left_hand": "/dev/ttyUSB0"}, simulated=s)
-        for s in (True, False)
-    ]
+    cells = []
+    for simulated in (True, False):
+        cell = load_cell("xarm_bimanual", left_hand="ability", right_hand="inspire", addresses={"left_hand": "/dev/ttyUSB0"}, simulated=simulated)
+        hand = cell.interface("left_hand")
+        without = dataclasses.replace(hand, address=dataclasses.replace(hand.address, simulated="127.0.0.21:6001", stand_in=True))
+        cells.append(dataclasses.replace(cell, interfaces={**cell.interfaces, "left_hand": without}))
     found = [(cell.driver_of("left_hand"), cell.transport_of("left_hand"), cell.address_of("left_hand")) for cell in cells]
-    assert found == [("simulated", "simulated", "127.0.0.21:6001"), ("ability_serial", "serial", "/dev/ttyUSB0")]
+    assert found == [("simulated", "simulated", "127.0.0.21:6001"), ("ability_serial", "ability_serial", "/dev/ttyUSB0")]
     assert {(cell.driver_of("right_hand"), cell.transport_of("right_hand")) for cell in cells} == {("inspire_modbus", "modbus_tcp")}
 
 
-@pytest.mark.parametrize("hand", ["ability", "leap"])
+@pytest.mark.parametrize("hand", ["leap"])
 def test_stand_ins_of_both_sides_never_meet(hand: str) -> None:
     cell = load_cell("xarm_bimanual", hand=hand)
     addresses = {cell.address_of(name) for name in cell.interfaces}
     assert len(addresses) == 4 and {cell.transport_of(f"{side}_hand") for side in ("left", "right")} == {"simulated"}
 
 
-@pytest.mark.parametrize(
-    ("hand", "driver", "transport"), [("xhand", "xhand_serial", "xhand_serial"), ("dexh13", "dexh13_sdk", "paxini_serial")]
-)
+@pytest.mark.parametrize(("hand", "driver", "transport"), [
+    ("ability", "ability_serial", "ability_serial"), ("xhand", "xhand_serial", "xhand_serial"), ("dexh13", "dexh13_sdk", "paxini_serial"),
+])
 def test_a_hand_with_a_device_simulator_is_simulated_by_its_own_driver(hand: str, driver: str, transport: str) -> None:
     cell = load_cell("xarm_bimanual", hand=hand)
     sides = ("left_hand", "right_hand")
@@ -136,10 +139,10 @@ def test_an_exchanged_robot_is_simulated_on_the_host_of_the_one_before(tmp_path:
     hand = cell.interface("left_hand")
     moved = dataclasses.replace(hand, address=dataclasses.replace(hand.address, simulated="127.0.7.7:6000"))
     dataclasses.replace(cell, interfaces={**cell.interfaces, "left_hand": moved}).save(tmp_path / "cell.yaml")
-    assert load_cell(tmp_path / "cell.yaml", hand="leap").address_of("left_hand") == "127.0.7.7:6001"
-    assert load_cell(tmp_path / "cell.yaml", hand="leap").address_of("right_hand") == "127.0.0.22:6001"
-    load_cell(tmp_path / "cell.yaml", hand="leap").save(tmp_path / "leap.yaml")
-    assert load_cell(tmp_path / "leap.yaml", hand="inspire").address_of("left_hand") == "127.0.7.7:6000"
+    assert load_cell(tmp_path / "cell.yaml", hand="dexh13").address_of("left_hand") == "127.0.7.7:6001"
+    assert load_cell(tmp_path / "cell.yaml", hand="dexh13").address_of("right_hand") == "127.0.0.22:6001"
+    load_cell(tmp_path / "cell.yaml", hand="dexh13").save(tmp_path / "other.yaml")
+    assert load_cell(tmp_path / "other.yaml", hand="inspire").address_of("left_hand") == "127.0.7.7:6000"
 
 
 @pytest.mark.parametrize(
