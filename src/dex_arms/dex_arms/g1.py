@@ -27,7 +27,8 @@ from dex_core.types import Array, JointState, frozen_array
 LOW_STATE_TOPIC = Topic("lowstate", "unitree_hg/LowState")
 WRITES, READS = (ARM_SDK,), (LOW_STATE_TOPIC,)
 JOINTS = 29
-STATE_MAX_AGE_S = 0.1
+STATE_MAX_AGE_S = 0.2
+"""A hundred messages of the robot. The gate holds earlier, at its ``state_timeout_s``; this ends the driver's activity."""
 CONNECT_TIMEOUT_S = 3.0
 """Discovery in a DDS domain takes about a second."""
 RAMP_S = 2.0
