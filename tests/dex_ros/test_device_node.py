@@ -28,7 +28,7 @@ from trajectory_msgs.msg import JointTrajectoryPoint
 
 from dex_core.clock import Ticker
 from dex_core.config import CellConfig, load_cell
-from dex_msgs.msg import Heartbeat, JointCommand
+from dex_msgs.msg import Heartbeat, JointCommand, MotorCurrents
 from dex_ros import names, qos
 from dex_ros.convert import fill_doubles, time_from_msg
 from dex_ros.node import ACTIVE, INACTIVE
@@ -87,6 +87,7 @@ class Bench:
         self.joints = cell.interface("left_arm").names
         self.gate = FakeGate(node, self.joints)
         self.diagnostics: dict[str, tuple[bytes, str]] = {}
+        self.values: dict[str, dict[str, str]] = {}
         node.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, qos.REPORT)
         self._states = PolledSubscription(node, JointState, names.device_states("left_arm"), qos.SENSOR)
         self._beats = PolledSubscription(node, Heartbeat, names.HEARTBEATS, qos.HEARTBEAT)
@@ -139,6 +140,7 @@ class Bench:
         for status in message.status:
             if "left_arm" in status.name:
                 self.diagnostics[status.name] = (status.level, status.message)
+                self.values[status.name.lstrip("/")] = {pair.key: pair.value for pair in status.values}
 
 
 def start_driver(cell_file: Path, *arguments: str) -> subprocess.Popen[bytes]:
@@ -220,6 +222,15 @@ def test_states_come_at_the_rate_of_the_cell_with_sensor_stamps(bench: Bench) ->
         time.sleep(0.001)
     assert 0.7 <= len(stamps) / 1.5 / load_cell("xarm_bimanual").interface("left_arm").rate_hz <= 1.1
     assert np.all(np.diff(stamps) > 0) and abs(stamps[-1] - time.time_ns()) < 0.2e9
+
+
+def test_diagnostics_and_currents_say_how_the_device_is(bench: Bench) -> None:
+    currents = PolledSubscription(bench.node, MotorCurrents, names.motor_currents("left_arm"), qos.SENSOR)
+    message = wait_for(currents.take_newest, "motor currents")
+    assert tuple(message.names) == bench.joints and message.header.stamp.sec > 0
+    values = wait_for(lambda: bench.values.get("left_arm: device"), "values of the device")
+    told = {"rate_hz", "age_s", "temperature_c", "current_a", "error_code", "limit_violations", "code", "left_joint7.temperature_c"}
+    assert told <= set(values) and float(values["rate_hz"]) > 0.0 and 0.0 <= float(values["age_s"]) < 0.5 and values["temperature_c"] == "34"
 
 
 def test_follows_a_stream_of_the_whole_cell_by_name(bench: Bench) -> None:

@@ -164,6 +164,13 @@ class XArmDriver:
             return DeviceHealth(True, "", f"warning {report.warning}: {WARNING_WORDS.get(report.warning, 'unknown')}", values)
         return DeviceHealth(True, values=values)
 
+    def currents(self) -> Array | None:
+        """(7,) motor currents [A] of the newest report, at most 0.2 s old; None while there is none."""
+        report = self._report.newest if self._report else None
+        if self._report is None or report is None or self._report.age_s() > REPORT_MAX_AGE_S:
+            return None
+        return np.array(report.current_a[:7])
+
     def disable(self) -> None:
         """Hold, then state 4: the controller keeps the pose and refuses motion. Brakes stay for the vendor's own switch-off."""
         try:
@@ -268,6 +275,8 @@ class XArmDriver:
         if report is not None:
             values |= {
                 "mode": str(report.mode), "state": STATE_WORDS.get(report.state, str(report.state)), "warning_code": str(report.warning),
-                "temperature_c": " ".join(map(str, report.temperature_c)), "current_a": " ".join(f"{c:.2f}" for c in report.current_a),
+                "temperature_c": str(max(report.temperature_c[:7])), "current_a": f"{np.abs(report.current_a[:7]).sum():.2f}",
             }
+            for name, celsius, current in zip(self.names, report.temperature_c, report.current_a, strict=False):
+                values |= {f"{name}.temperature_c": str(celsius), f"{name}.current_a": f"{current:.3f}"}
         return values

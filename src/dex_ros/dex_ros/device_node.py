@@ -23,6 +23,7 @@ from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from dex_msgs.msg import JointCommand
 from dex_ros import names, qos
 from dex_ros.convert import joint_state_to_msg
+from dex_ros.device_telemetry import PERIOD_S, Rate, Telemetry, diagnostic_values
 from dex_ros.device_trajectory import TrajectoryServer
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import ACTIVE, INACTIVE, DexNode, spin_main
@@ -62,11 +63,12 @@ class DeviceNode(DexNode):
         self._shown = ""
         self._duplicates = 0
         self._period_ns = 0
-        self._ticks = 0
+        self._ticks = Rate()
+        self._telemetry: Telemetry | None = None
         self._fault_guard = self.create_guard_condition(self._on_fault)
         self._recover_guard = self.create_guard_condition(self._on_gate_reset)
         self._health_timer = self.create_timer(1.0, self._show_health)
-        self._health_s = time.monotonic()
+        self._telemetry_timer = self.create_timer(PERIOD_S, self._tell)
 
     def configure(self) -> None:
         """Loads the cell, connects, and starts the control thread. Raises DexError."""
@@ -86,6 +88,7 @@ class DeviceNode(DexNode):
         self._trajectories = TrajectoryServer(self, self.runtime, names.device_trajectory(name), interface, group)
         recover_name = names.device_states(name).replace("joint_states", "recover")
         self._recover = self.create_service(Trigger, recover_name, self._on_recover, callback_group=group)
+        self._telemetry = Telemetry(self, interface, device.device)
         self._stop.clear()
         self._thread = threading.Thread(target=self._control, name="control", daemon=True)
         self._thread.start()
@@ -125,6 +128,9 @@ class DeviceNode(DexNode):
             self.destroy_service(self._recover)
             self._commands.destroy()
             self.destroy_publisher(self._states)
+            telemetry, self._telemetry = self._telemetry, None
+            if telemetry is not None:
+                telemetry.destroy()
             self.runtime.device.disconnect()
         self.runtime = self._thread = None
 
@@ -196,7 +202,7 @@ class DeviceNode(DexNode):
         state = runtime.tick()
         if state is not None:
             self._states.publish(joint_state_to_msg(state))
-            self._ticks += 1
+            self._ticks.count()
 
     def _check_publishers(self, runtime: DeviceRuntime) -> None:
         self._duplicates = self._commands.publisher_count()
@@ -245,20 +251,20 @@ class DeviceNode(DexNode):
         runtime = self.runtime
         if runtime is None:
             return
-        now_s = time.monotonic()
-        ticks, self._ticks = self._ticks, 0
-        rate_hz = ticks / max(now_s - self._health_s, 1e-3)
-        self._health_s = now_s
         health = runtime.device.health()
-        values = {
-            **health.values, "rate_hz": f"{rate_hz:.1f}", "state_age_ms": f"{runtime.state_age_s() * 1e3:.1f}", "code": health.code,
-        }
+        values = diagnostic_values(health, self._ticks.take_hz(), runtime.state_age_s())
         fault = runtime.fault
         if fault is not None and self.state_id != ACTIVE:
             self.diagnostics.set("device", ERROR, str(fault), {**values, "code": fault.code})
         else:
             self.diagnostics.set("device", OK if health.ok else ERROR, health.text, values)
         self._show_command(runtime)
+
+    def _tell(self) -> None:
+        """Touch and currents, while the device is read."""
+        runtime, telemetry = self.runtime, self._telemetry
+        if runtime is not None and telemetry is not None and runtime.active:
+            telemetry.publish()
 
     def _show_command(self, runtime: DeviceRuntime) -> None:
         follower = runtime.follower

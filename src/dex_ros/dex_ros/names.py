@@ -52,6 +52,16 @@ def device_trajectory(interface: str) -> str:
     return f"{_stem(interface)}_controller/follow_joint_trajectory"
 
 
+def touch(interface: str) -> str:
+    """``left_hand`` -> ``left/hand/touch``."""
+    return f"{_stem(interface)}/touch"
+
+
+def motor_currents(interface: str) -> str:
+    """``left_hand`` -> ``left/hand/motor_currents``."""
+    return f"{_stem(interface)}/motor_currents"
+
+
 def _stem(interface: str) -> str:
     """A side is a namespace of its own; a body has none."""
     return interface.replace("_", "/", 1)
