@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from dex_control.gate import CommandMode, Gate, Tick
 from dex_core.config import CellConfig, load_cell
+from dex_core.config.safety import SafetyConfig
 from dex_core.safety import Beat, Mode
 from dex_core.types import ActionChunk, ActionSlice, JointState
 
@@ -49,6 +51,9 @@ class CommandSpy:
         assert (np.abs(velocity) <= self.limits.velocity_rad_s + 1e-6).all()
         change = np.abs(velocity - self._before.command.velocity_rad_s) / dt
         assert (change <= self.limits.acceleration_rad_s2 * (1 + 1e-6) + 1e-4).all()
+        if tick.mode is self._before.mode is CommandMode.TRACK:  # a brake is not kept waiting by the jerk
+            jerk = np.abs(tick.command.acceleration_rad_s2 - self._before.command.acceleration_rad_s2) / dt
+            assert (jerk <= self.limits.jerk_rad_s3 * (1 + 1e-6) + 1e-2).all()
 
 
 class Rig:
@@ -173,9 +178,16 @@ def rig(cell: CellConfig) -> Rig:
 
 
 @pytest.fixture
+def free_rig(cell: CellConfig) -> Rig:
+    """A rig whose parts may touch: for what concerns single joints."""
+    return Rig(dataclasses.replace(cell, safety=SafetyConfig(distances={})))
+
+
+@pytest.fixture
 def make_rig(cell: CellConfig) -> Callable[[], Rig]:
-    """For property tests, which need a fresh rig per example."""
-    return lambda: Rig(cell)
+    """For property tests, which need a fresh rig per example; its parts may touch."""
+    free = dataclasses.replace(cell, safety=SafetyConfig(distances={}))
+    return lambda: Rig(free)
 
 
 @pytest.fixture(scope="session")

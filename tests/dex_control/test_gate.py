@@ -35,7 +35,7 @@ def test_in_lockstep_no_heartbeats_are_needed(cell):
     feed()
     assert gate.set_goal("g", True, now).accepted
     assert gate.tick(now + NS // 100).mode is CommandMode.HOLD
-    assert gate.status.mode is Mode.RUNNING
+    assert gate.status.mode is Mode.ARMED
 
 
 def test_no_state_no_goal(cell):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dex_control.gate import CommandMode
 from dex_core.errors import NonFiniteError
-from dex_core.limits import LimitPipeline, SafeCommand
+from dex_core.limits import LimitPipeline, Motion, SafeCommand
 from dex_core.safety import Beat, Mode, Reason
 from dex_core.types import ActionChunk, ActionSlice, JointState
 
@@ -25,7 +25,7 @@ LOSSES = [
 
 def test_rule1_only_the_pipeline_makes_a_command(rig):
     with pytest.raises(TypeError, match="LimitPipeline alone"):
-        SafeCommand(object(), (), np.zeros(0), np.zeros(0), ())
+        SafeCommand(object(), (), Motion.at_rest(np.zeros(0)), ())
     rig.start()
     rig.step(20)
     assert all(isinstance(tick.command, SafeCommand) for tick in rig.spy.ticks)
@@ -277,7 +277,8 @@ def chunk_end(chunk: ActionChunk) -> np.ndarray:
     return np.concatenate([part.data[-1] for part in chunk.slices])
 
 
-def test_f8_out_of_range_is_refused_whole_and_a_little_is_clamped_with_report(rig):
+def test_f8_out_of_range_is_refused_whole_and_a_little_is_clamped_with_report(free_rig):
+    rig = free_rig
     rig.start(move=0.0)
     upper = rig.gate.limits.upper_rad[1]
     rig.send(rig.chunk(1, knots=_towards(rig, upper + 0.03)))

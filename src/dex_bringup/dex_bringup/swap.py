@@ -120,7 +120,7 @@ class HandSwap:
 
     def _refuse_while_a_goal_runs(self) -> None:
         status = self._supervisor.client.safety()
-        if status.mode in (Mode.RUNNING, Mode.HOLDING) and not status.latched:
+        if status.mode in (Mode.ARMED, Mode.RUNNING, Mode.HOLDING) and not status.latched:
             text = f"goal {status.goal_id!r} runs ({Mode(status.mode).name}); a hand is swapped while none does: wait for its end, or cancel it"
             raise DexError(text, code="busy")
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,14 +12,21 @@ from dex_control.gate_types import CommandMode, Reply, Tick, watched_nodes
 from dex_control.hold import Hold
 from dex_control.intake import COUNTED_FOR_LATCH, ChunkIntake, FirstCommandFar
 from dex_control.outcome import ChunkOutcome
+from dex_control.stuck import Stuck
 from dex_control.tally import GateReport, Tally
+from dex_control.watchdog import Watchdog
 from dex_core.chunks import ChunkRefused, Incomplete
 from dex_core.clock import NS
 from dex_core.config import CellConfig
 from dex_core.errors import DexError
 from dex_core.limits import JointLimits, LimitPipeline, Moment, Motion, SafeCommand
-from dex_core.safety import Beat, HeartbeatBook, Mode, Reason, SafetyMachine, SafetyStatus, StateBook, Trip, Watch
+from dex_core.limits.space import SpaceLimits
+from dex_core.safety import ACTIVE, Beat, Mode, Reason, SafetyMachine, SafetyStatus, Trip, Watch
 from dex_core.types import ActionChunk, Array, JointState
+from dex_description import compose_cell_urdf
+
+BRAKING = ("velocity", "acceleration")
+"""Limits that a brake is meant to reach: no intervention."""
 
 
 class Gate:
@@ -27,6 +35,10 @@ class Gate:
     Args:
         cell: the cell; its ``control`` holds every number.
         watched: nodes whose heartbeat a running goal needs; None: all of the cell, () in lockstep without nodes.
+
+    Attributes:
+        states, heartbeats: newest measured joints and signs of life.
+        watchdog, intake, space: who watches, who takes chunks in, and the limits of the whole cell.
     """
 
     def __init__(self, cell: CellConfig, watched: Sequence[Watch] | None = None) -> None:
@@ -34,21 +46,20 @@ class Gate:
         self.period_ns = round(NS / self.config.rate_hz)
         self.limits = JointLimits.of_cell(cell)
         interfaces = [(name, interface.names) for name, interface in cell.interfaces.items()]
-        self.states = StateBook(interfaces, self.limits, self.config.state_timeout_s)
+        self.watchdog = Watchdog(cell, self.limits, watched_nodes(cell) if watched is None else watched)
+        self.states, self.heartbeats = self.watchdog.states, self.watchdog.heartbeats
+        self.space = SpaceLimits.of_cell(cell, compose_cell_urdf(cell), self.limits)
         hands = [name for name, interface in cell.interfaces.items() if interface.robot.kind == "hand"]
-        self.intake = ChunkIntake(self.config, interfaces, self.limits, hands)
-        watches = watched_nodes(cell) if watched is None else watched
-        self.heartbeats = HeartbeatBook(watches, self.config.heartbeat_timeout_s, self.config.hang_timeout_s)
-        self._pipeline = LimitPipeline(self.limits)
+        self.intake = ChunkIntake(self.config, interfaces, self.limits, hands, self.space)
+        self._pipeline = LimitPipeline(self.limits, self.space)
+        self._stuck = Stuck(self.period_ns / NS, self.config.step_limit_timeout_s, cell.safety.blocked_timeout_s)
         self._machine = SafetyMachine()
-        self._tally = Tally(self.period_ns)
+        self._tally = Tally(self.period_ns, {joint: name for name, joints in interfaces for joint in joints})
         self._hold: Hold | None = None
         self._motion: Motion | None = None
         self._outcomes: list[ChunkOutcome] = []
         self._published = SafetyStatus()
-        self._publishers = 1
-        self._started_ns = 0
-        self._rejects_in_a_row, self._ticks_at_step, self._last_refusal = 0, 0, ""
+        self._started_ns, self._rejects_in_a_row, self._last_refusal = 0, 0, ""
 
     @property
     def status(self) -> SafetyStatus:
@@ -79,10 +90,15 @@ class Gate:
 
     def on_publishers(self, count: int) -> None:
         """Takes how many publishers the command topic has, this gate among them."""
-        self._publishers = count
+        self.watchdog.publishers = count
+
+    def on_deadman(self, pressed: bool, now_ns: int) -> None:
+        """Takes the word of the deadman switch."""
+        self.watchdog.deadman.hear(pressed, now_ns)
 
     def on_chunk(self, chunk: ActionChunk, now_ns: int, wall_ns: int) -> None:
         """Takes a chunk or a decoded part of one; follows it once it is whole and passed every check."""
+        began = time.perf_counter_ns()
         try:
             self._refuse_other_goal(chunk)
             taken = self.intake.take(chunk, now_ns, wall_ns, self._motion.position_rad, self.states.position_rad)
@@ -94,6 +110,8 @@ class Gate:
         if taken is None:
             return
         whole, accepted = taken
+        self._tally.examined(self.intake.remarks, (time.perf_counter_ns() - began) * 1e-6)
+        self._machine.start()
         self._rejects_in_a_row, self._last_refusal = 0, ""
         self._tally.accepted += 1
         timing = {**whole.timing_ns, "accepted": wall_ns}
@@ -107,7 +125,7 @@ class Gate:
         reason, text = error.code, str(error)
         self._tally.refused(reason)
         self._outcomes.append(ChunkOutcome(goal_id, sequence, False, reason, text, dict(timing_ns or {})))
-        if goal_id != self.status.goal_id or self.status.mode is not Mode.RUNNING or reason not in COUNTED_FOR_LATCH:
+        if goal_id != self.status.goal_id or self.status.mode not in ACTIVE or reason not in COUNTED_FOR_LATCH:
             return
         self._last_refusal = f"; the last one was refused [{reason}]: {text}"
         self.intake.finish(sequence)
@@ -118,7 +136,7 @@ class Gate:
             self._machine.fault(Trip(code, cause, f"{self._rejects_in_a_row} chunks refused in a row, the last: {text}"))
 
     def set_goal(self, goal_id: str, active: bool, now_ns: int) -> Reply:
-        """Arms a new goal, or ends the running one."""
+        """Arms a new goal, or ends the one that is armed or runs."""
         return self._arm(goal_id, now_ns) if active else self._end(goal_id)
 
     def stop(self, cause: str = "gate/stop", detail: str = "a stop was requested") -> Reply:
@@ -128,8 +146,8 @@ class Gate:
 
     def reset(self, now_ns: int) -> Reply:
         """Releases a latch. Nothing moves until a new goal."""
-        if self.status.latched and self._publishers > 1:
-            return Reply(False, Reason.DUPLICATE_PUBLISHER, self._duplicate().detail)
+        if self.status.latched and self.watchdog.duplicate():
+            return Reply(False, *self.watchdog.duplicate()[0][::2])
         if self.status.latched and self._motion is not None and not (self._hold and self._hold.done(self._motion, now_ns)):
             return Reply(False, Reason.MOVING, "the cell is still braking; reset again when it rests")
         if self._machine.reset():
@@ -149,7 +167,7 @@ class Gate:
             self.refuse_chunk(partial.goal_id, partial.sequence, error, partial.timing_ns)
         if skipped * self.period_ns > self.config.command_timeout_s * NS:
             self._resume_from_measured()
-        if self.status.mode is Mode.RUNNING:
+        if self.status.mode in ACTIVE:
             self._watch(tick_ns)
         mode, command = self._command(tick_ns)
         changed = self.status != self._published
@@ -159,68 +177,59 @@ class Gate:
 
     def report(self) -> GateReport:
         """Counters, and period and limits since the last report."""
-        return self._tally.report()
+        return self._tally.report(tuple(self.watchdog.held))
 
     def obstacles(self, now_ns: int) -> list[Trip]:
         """Everything that forbids motion now; empty: a goal may start."""
-        trips = [self._duplicate()] if self._publishers > 1 else []
-        return trips + self.states.trips(now_ns) + self.heartbeats.lost(now_ns)
-
-    def _duplicate(self) -> Trip:
-        return Trip(Reason.DUPLICATE_PUBLISHER, "joint_command", f"joint_command has {self._publishers} publishers; only the gate may publish it")
+        return self.watchdog.obstacles(now_ns)
 
     def _arm(self, goal_id: str, now_ns: int) -> Reply:
-        if goal_id == self.status.goal_id and self.status.mode is Mode.RUNNING:
-            return Reply(True, detail="this goal is running already")
+        if goal_id == self.status.goal_id and self.status.mode in ACTIVE:
+            return Reply(True, detail=f"this goal is {self.status.mode.name.lower()} already")
         try:
-            self._machine.check_start(goal_id)
+            self._machine.check_arm(goal_id)
         except DexError as error:
             return Reply(False, error.code, str(error))
-        obstacles = self.obstacles(now_ns) or self._outside()
+        obstacles = self.obstacles(now_ns) or self.watchdog.outside(self.config.first_command_max_rad)
         if obstacles:
             return Reply(False, obstacles[0].reason, "; ".join(trip.detail for trip in obstacles))
-        self._machine.start(goal_id)
-        self.intake.clear()
+        self._machine.arm(goal_id)
+        for part in (self.intake, self.watchdog, self._stuck, self.space):
+            part.clear()
         resting = self.limits.clip(self.states.position_rad)
         self._hold = Hold(now_ns, self.limits, resting if self._motion is None else None)
         self._motion = self._motion or Motion.at_rest(resting)
-        self._started_ns = now_ns
-        self._rejects_in_a_row, self._ticks_at_step, self._last_refusal = 0, 0, ""
+        self._started_ns, self._rejects_in_a_row, self._last_refusal = now_ns, 0, ""
         return Reply(True)
 
-    def _outside(self) -> list[Trip]:
-        """Joints measured too far outside their range to be commanded near where they are."""
-        measured = self.states.position_rad
-        far = np.abs(measured - self.limits.clip(measured)) - np.minimum(self.limits.step_rad, self.config.first_command_max_rad)
-        worst = int(np.argmax(far))
-        if far[worst] <= 0.0:
-            return []
-        text = f"{self.limits.names[worst]} is measured at {measured[worst]:.3f} rad, outside its range by more than its step; move it back by hand"
-        return [Trip(Reason.FIRST_COMMAND_FAR, self.limits.names[worst], text)]
-
     def _end(self, goal_id: str) -> Reply:
-        if self.status.mode is Mode.RUNNING and goal_id in ("", self.status.goal_id):
+        if self.status.mode in ACTIVE and goal_id in ("", self.status.goal_id):
             self._machine.hold(Trip(Reason.GOAL_ENDED, "gate/set_goal", f"goal {self.status.goal_id!r} was ended"), latched=False)
             return Reply(True)
-        if self.status.mode is Mode.RUNNING:
-            return Reply(False, Reason.WRONG_GOAL, f"goal {self.status.goal_id!r} is running, not {goal_id!r}")
+        if self.status.mode in ACTIVE:
+            return Reply(False, Reason.WRONG_GOAL, f"goal {self.status.goal_id!r} is {self.status.mode.name.lower()}, not {goal_id!r}")
         return Reply(True, detail=f"no goal is running: {self.status.mode.name}")
 
     def _watch(self, now_ns: int) -> None:
-        """Leaves RUNNING for the first thing that is wrong."""
-        if self._publishers > 1:
-            self._machine.fault(self._duplicate())
+        """Leaves ARMED or RUNNING for the first thing that is wrong, unless it concerns one side alone."""
+        for trip in self.watchdog.duplicate():
+            self._machine.fault(trip)
             return
-        trips = self.states.trips(now_ns, self._commanded()) or self.heartbeats.lost(now_ns)
+        trips = self.watchdog.trips(now_ns, self._commanded())
         starved = self.intake.starved(now_ns, self._started_ns)
         if starved:
             trips.append(Trip(Reason.CHUNK_STARVED, "policy", starved + self._last_refusal))
-        if trips:
-            self._machine.hold(trips[0])
+        for trip in trips:
+            action = self.watchdog.action(trip)
+            if action == "side":
+                self.watchdog.hold_side(trip)
+            else:
+                (self._machine.stop if action == "stop" else self._machine.hold)(trip)
+                return
 
     def _refuse_other_goal(self, chunk: ActionChunk) -> None:
         status = self.status
-        if status.mode is not Mode.RUNNING or chunk.goal_id != status.goal_id:
+        if status.mode not in ACTIVE or chunk.goal_id != status.goal_id:
             text = f"chunk {chunk.sequence} is of goal {chunk.goal_id!r}; {status.mode.name} with goal {status.goal_id!r}"
             raise ChunkRefused(text, code=Reason.WRONG_GOAL)
 
@@ -257,15 +266,16 @@ class Gate:
         return CommandMode.STOP if self.status.mode in (Mode.STOPPED, Mode.FAULT) else CommandMode.IDLE
 
     def _tracked(self, now_ns: int) -> SafeCommand:
-        point = self.intake.target(now_ns, self._motion, self.period_ns / NS)
-        command = self._limit(point.position_rad, point.velocity_rad_s)
+        point, still = self.intake.target(now_ns, self._motion, self.period_ns / NS), self.watchdog.still
+        position, velocity = point.position_rad, point.velocity_rad_s
+        if still.any():
+            position, velocity = np.where(still, self._motion.position_rad, position), np.where(still, 0.0, velocity)
+        command = self._limit(position, velocity)
         self._hold = None
-        self._tally.limited(command.changes)
-        stuck = next((change for change in command.changes if change.limit == "step"), None)
-        self._ticks_at_step = self._ticks_at_step + 1 if stuck else 0
-        if stuck and self._ticks_at_step * self.period_ns >= self.config.step_limit_timeout_s * NS:
-            text = f"{stuck.joint} does not follow: for {self.config.step_limit_timeout_s} s its command was {stuck.allowed:.3f} rad ahead of it"
-            self._machine.hold(Trip(Reason.LIMIT_STEP, stuck.joint, text))
+        self._tally.limited(command.changes, command.share)
+        trip = self._stuck.look(command, {self.limits.names[i] for i in np.flatnonzero(still)})
+        if trip is not None:
+            self._machine.hold(trip)
         return command
 
     def _held(self, now_ns: int) -> SafeCommand:
@@ -273,10 +283,12 @@ class Gate:
             self._hold = Hold(now_ns, self.limits)
         measured = np.where(self.states.fresh(now_ns), self.states.position_rad, self._motion.position_rad)
         request = self._hold.request(self._motion, measured, self.states.velocity_rad_s, now_ns)
-        return self._limit(request.position_rad, request.target_velocity_rad_s)
+        command = self._limit(request.position_rad, request.target_velocity_rad_s, braking=True)
+        self._tally.limited([change for change in command.changes if change.limit not in BRAKING])
+        return command
 
-    def _limit(self, request_rad: Array, target_velocity_rad_s: Array | None) -> SafeCommand:
-        moment = Moment(self._motion, self.states.position_rad, self.period_ns / NS, target_velocity_rad_s)
+    def _limit(self, request_rad: Array, target_velocity_rad_s: Array | None, *, braking: bool = False) -> SafeCommand:
+        moment = Moment(self._motion, self.states.position_rad, self.period_ns / NS, target_velocity_rad_s, braking=braking)
         return self._pipeline.apply(request_rad, moment)
 
     def _after_hold(self, command: SafeCommand, now_ns: int) -> tuple[CommandMode, SafeCommand]:

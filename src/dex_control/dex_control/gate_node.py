@@ -14,6 +14,7 @@ from collections.abc import Callable
 from rclpy.executors import ExternalShutdownException
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from dex_control.gate import CommandMode, Gate, Reply, Tick
@@ -67,6 +68,8 @@ class GateNode(DexNode):
         self._state_inputs = {
             name: PolledSubscription(self, JointState, names.device_states(name), qos.SENSOR) for name in self.cell.interfaces
         }
+        topic = self.cell.safety.deadman_topic
+        self._deadman_input = PolledSubscription(self, Bool, topic, qos.SENSOR) if topic else None
         self._message = JointCommand()
         self._joint_names = list(self._gate.limits.names)
         self._machine, self._processes = machine_id(), ProcessBook()
@@ -93,8 +96,9 @@ class GateNode(DexNode):
         """Closes every topic."""
         if self._gate is None:
             return
-        for subscription in (*self._chunk_inputs, self._beat_input, *self._state_inputs.values()):
-            subscription.destroy()
+        for subscription in (*self._chunk_inputs, self._beat_input, *self._state_inputs.values(), self._deadman_input):
+            if subscription is not None:
+                subscription.destroy()
         for publisher in (self._commands, self._states, self._reports, self._chunk_reports):
             self.destroy_publisher(publisher)
         self._processes.close()
@@ -145,6 +149,8 @@ class GateNode(DexNode):
             message = states.take()  # keep-last 1: the newest
             if message is not None:
                 self._read(lambda m=message, n=name: self._gate.on_joint_state(n, joint_state_from_msg(m), now_ns), name)
+        if self._deadman_input is not None and (pressed := self._deadman_input.take()) is not None:
+            self._gate.on_deadman(pressed.data, now_ns)
         while (beat := self._beat_input.take()) is not None:
             attended = bool(beat.machine) and beat.machine == self._machine and self._processes.watch(beat.node, beat.pid)
             self._gate.on_heartbeat(Beat(beat.node, beat.state, beat.executor_age_s, beat.reason, beat.pid, attended), now_ns)
@@ -203,7 +209,8 @@ class GateNode(DexNode):
             commands=report.commands, chunks_accepted=report.chunks_accepted, chunks_late=report.chunks_late,
             chunks_duplicate=report.chunks_duplicate, chunks_rejected=report.chunks_rejected, ticks_missed=report.ticks_missed,
             period_mean_ms=report.period_mean_ms, period_max_error_ms=report.period_max_error_ms,
-            limits=[LimitEvent(joint=h.joint, limit=h.limit, requested=h.requested, allowed=h.allowed, count=h.count) for h in report.limits],
+            limits=[LimitEvent(**vars(hits)) for hits in report.limits], speed_scale=report.speed_share,
+            validation_max_ms=report.validation_max_ms, held=list(report.held),
         )
         message.header.stamp = time_to_msg(self.now_ns())
         self._reports.publish(message)
@@ -214,7 +221,7 @@ class GateNode(DexNode):
         )
         message.header.stamp = time_to_msg(self.now_ns())
         self._states.publish(message)
-        level = ERROR if status.latched else OK if status.mode in (Mode.IDLE, Mode.RUNNING) else WARN
+        level = ERROR if status.latched else WARN if status.mode is Mode.HOLDING else OK
         text = f"{status.mode.name}: {status.reason} ({status.cause}): {status.detail}" if status.reason else status.mode.name
         self.diagnostics.set("gate", level, text, {"reason": status.reason, "cause": status.cause, "goal_id": status.goal_id})
         if status.latched:

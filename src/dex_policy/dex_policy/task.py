@@ -134,8 +134,8 @@ class TaskRun:
             self._success_since_ns = now_ns
 
     def on_safety(self, status: SafetyStatus) -> Ending | None:
-        """The gate's newest state: leaving RUNNING ends the run with the gate's reason."""
-        if status.mode is Mode.RUNNING and status.goal_id == self.goal_id:
+        """The gate's newest state: leaving ARMED or RUNNING ends the run with the gate's reason."""
+        if status.mode in (Mode.ARMED, Mode.RUNNING) and status.goal_id == self.goal_id:
             self._was_running = True
             return None
         if not self._was_running and status.goal_id != self.goal_id:

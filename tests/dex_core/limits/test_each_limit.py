@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,7 +52,7 @@ def test_finite_keeps_the_previous_output_never_zero(pair, bad):
 @pytest.mark.parametrize("bad", [np.inf, -np.inf])
 def test_every_other_limit_bounds_infinity_and_says_so(pair, _name, limit, bad):
     with np.errstate(invalid="ignore"):
-        limited = limit(pair, moment(), np.array([bad, 0.0]))
+        limited = limit(replace(pair, jerk_rad_s3=np.full(2, 100.0)), moment(), np.array([bad, 0.0]))
     assert np.isfinite(limited.position_rad).all() and limited.acted[0]
 
 

@@ -14,7 +14,7 @@ DT_S = 0.01
 
 
 def test_order_of_the_limits():
-    assert [name for name, _ in LIMITS] == ["finite", "position", "velocity", "acceleration", "step"]
+    assert [name for name, _ in LIMITS] == ["finite", "position", "velocity", "acceleration", "jerk", "step"]
 
 
 def test_position_clamp_does_not_skip_the_velocity_clamp(pair):
@@ -29,7 +29,7 @@ def test_position_clamp_does_not_skip_the_velocity_clamp(pair):
 
 def test_a_safe_command_cannot_be_made_or_changed_elsewhere(pair):
     with pytest.raises(TypeError):
-        SafeCommand(None, ("a",), np.zeros(1), np.zeros(1), ())
+        SafeCommand(None, ("a",), Motion.at_rest(np.zeros(1)), ())
     command = LimitPipeline(pair).apply(np.zeros(2), Moment(Motion.at_rest(np.zeros(2)), np.zeros(2), DT_S))
     with pytest.raises(ValueError):
         command.position_rad[0] = 1.0

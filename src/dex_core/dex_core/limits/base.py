@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ class JointLimits:
         velocity_rad_s: (n,) largest speed [rad/s].
         acceleration_rad_s2: (n,) largest acceleration [rad/s^2].
         step_rad: (n,) furthest a command may lie from the measured joint [rad].
+        jerk_rad_s3: (n,) largest jerk of a motion that is followed [rad/s^3]; infinite: no limit; None: none at all.
     """
 
     names: tuple[str, ...]
@@ -35,11 +36,17 @@ class JointLimits:
     velocity_rad_s: Array
     acceleration_rad_s2: Array
     step_rad: Array
+    jerk_rad_s3: Array = None  # type: ignore[assignment]  # filled below
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
         for key in ("lower_rad", "upper_rad", "velocity_rad_s", "acceleration_rad_s2", "step_rad"):
             object.__setattr__(self, key, frozen_array(getattr(self, key), (len(self.names),), f"limits {key}"))
+        jerk = np.full(len(self.names), np.inf) if self.jerk_rad_s3 is None else np.array(self.jerk_rad_s3, dtype=float)
+        if jerk.shape != (len(self.names),) or not (jerk > 0.0).all():
+            raise LimitError(f"jerk_rad_s3 {jerk} of {len(self.names)} joints: each must be positive")
+        jerk.setflags(write=False)
+        object.__setattr__(self, "jerk_rad_s3", jerk)
         for bad in np.flatnonzero(self.lower_rad >= self.upper_rad):
             raise LimitError(f"{self.names[bad]}: lower {self.lower_rad[bad]} must be below upper {self.upper_rad[bad]} rad")
         for key in ("velocity_rad_s", "acceleration_rad_s2", "step_rad"):
@@ -59,8 +66,10 @@ class JointLimits:
 
     @classmethod
     def of_cell(cls, cell: CellConfig) -> JointLimits:
-        """Limits of every actuated joint of a cell, in the order of ``cell.joint_names``."""
-        return cls.of(cell.joint_names, [limit for i in cell.interfaces.values() for limit in i.limits])
+        """Limits of every actuated joint of a cell, in the order of ``cell.joint_names``, jerk as the profiles of its robots say."""
+        limits = cls.of(cell.joint_names, [limit for i in cell.interfaces.values() for limit in i.limits])
+        jerk = [cell.profile_of(name).jerk_rad_s3.get(joint, np.inf) for name, i in cell.interfaces.items() for joint in i.robot.actuated]
+        return replace(limits, jerk_rad_s3=np.array(jerk))
 
     def clip(self, position_rad: Array) -> Array:
         """``position_rad`` (n,) moved into the position limits [rad]."""
@@ -68,10 +77,14 @@ class JointLimits:
 
 
 class Motion(NamedTuple):
-    """A commanded position (n,) [rad] and the velocity (n,) [rad/s] that led there."""
+    """A commanded position (n,) [rad], the velocity (n,) [rad/s] of the step that led there, and how much that changed (n,) [rad/s^2].
+
+    Without ``acceleration_rad_s2`` the velocity did not change.
+    """
 
     position_rad: Array
     velocity_rad_s: Array
+    acceleration_rad_s2: Array | None = None
 
     @classmethod
     def at_rest(cls, position_rad: Array) -> Motion:
@@ -88,12 +101,16 @@ class Moment(NamedTuple):
         dt_s: time from the previous output to this one [s].
         target_velocity_rad_s: (n,) velocity of the requested trajectory, so that a joint that fell behind arrives
             without overshoot; None: take the request as it is.
+        target_rad: (n,) the request itself, where a limit before this one may have moved it [rad]; the pipeline fills it.
+        braking: the cell comes to a hold or a stop; jerk is not bounded then.
     """
 
     previous: Motion
     measured_rad: Array
     dt_s: float
     target_velocity_rad_s: Array | None = None
+    target_rad: Array | None = None
+    braking: bool = False
 
 
 class Limited(NamedTuple):
@@ -112,7 +129,10 @@ class Limited(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One limit that acted on one joint; ``requested`` and ``allowed`` in the limit's own unit [rad, rad/s, rad/s^2]."""
+    """One limit that acted on one joint; ``requested`` and ``allowed`` in the limit's own unit [rad, rad/s, rad/s^2, rad/s^3].
+
+    A limit of the whole cell names the tool or the two links that made it act instead of a joint [m/s, m].
+    """
 
     joint: str
     limit: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The safety state machine: five modes, the allowed moves in one table, latches that keep their first reason."""
+"""The safety state machine: six modes, the allowed moves in one table, latches that keep their first reason."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ class Mode(IntEnum):
     HOLDING = 2
     STOPPED = 3
     FAULT = 4
+    ARMED = 5
 
 
-MOVES: dict[Mode, frozenset[Mode]] = {
-    Mode.IDLE: frozenset({Mode.RUNNING, Mode.STOPPED, Mode.FAULT}),
-    Mode.RUNNING: frozenset({Mode.HOLDING, Mode.STOPPED, Mode.FAULT}),
-    Mode.HOLDING: frozenset({Mode.IDLE, Mode.RUNNING, Mode.STOPPED, Mode.FAULT}),
-    Mode.STOPPED: frozenset({Mode.IDLE, Mode.FAULT}),
-    Mode.FAULT: frozenset({Mode.IDLE}),
+MOVES: dict[Mode, dict[Mode, str]] = {
+    Mode.IDLE: {Mode.ARMED: "a goal, everyone is there", Mode.STOPPED: "stop", Mode.FAULT: "fault"},
+    Mode.ARMED: {Mode.RUNNING: "first accepted chunk", Mode.HOLDING: "goal ended, or a trip", Mode.STOPPED: "stop", Mode.FAULT: "fault"},
+    Mode.RUNNING: {Mode.HOLDING: "goal ended, or a trip", Mode.STOPPED: "stop", Mode.FAULT: "fault"},
+    Mode.HOLDING: {Mode.IDLE: "at rest, or reset of a latch", Mode.ARMED: "a goal, not latched", Mode.STOPPED: "stop", Mode.FAULT: "fault"},
+    Mode.STOPPED: {Mode.IDLE: "reset", Mode.FAULT: "fault"},
+    Mode.FAULT: {Mode.IDLE: "reset"},
 }
-"""From -> to. A latched mode is left for IDLE by ``reset`` alone, and RUNNING is entered by ``start`` alone."""
-
+"""From -> to -> what leads there. A latched mode is left for IDLE by ``reset`` alone, ARMED is entered by ``arm`` and RUNNING by ``start`` alone."""
+ACTIVE = frozenset({Mode.ARMED, Mode.RUNNING})
+"""A goal is set: everyone it needs is watched."""
 REMEMBERED_GOALS = 256
 
 
@@ -62,14 +65,20 @@ class SafetyMachine:
         """Mode of the status."""
         return self._status.mode
 
-    def start(self, goal_id: str) -> None:
-        """IDLE (or an unlatched HOLDING) -> RUNNING for a goal that never ran before. Raises as ``check_start``."""
-        self.check_start(goal_id)
+    def arm(self, goal_id: str) -> None:
+        """IDLE (or an unlatched HOLDING) -> ARMED for a goal that was never set before. Raises as ``check_arm``."""
+        self.check_arm(goal_id)
         self._spent.append(goal_id)
-        self._go(SafetyStatus(Mode.RUNNING, goal_id=goal_id))
+        self._go(SafetyStatus(Mode.ARMED, goal_id=goal_id))
 
-    def check_start(self, goal_id: str) -> None:
-        """Says whether ``start`` would be allowed.
+    def start(self) -> bool:
+        """ARMED -> RUNNING: there is something to follow. False in any other mode."""
+        if self._status.mode is not Mode.ARMED:
+            return False
+        return self._go(replace(self._status, mode=Mode.RUNNING))
+
+    def check_arm(self, goal_id: str) -> None:
+        """Says whether ``arm`` would be allowed.
 
         Raises:
             DexError: ``latched``, ``busy`` (another goal runs), ``goal_ended`` (this one ran before), ``wrong_goal`` (empty).
@@ -78,17 +87,17 @@ class SafetyMachine:
         if status.latched:
             text = f"{status.mode.name} since {status.reason} ({status.cause}); it takes a reset and a new goal"
             raise DexError(text, code=Reason.LATCHED)
-        if status.mode is Mode.RUNNING:
-            raise DexError(f"goal {status.goal_id!r} is running; end it first", code=Reason.BUSY)
+        if status.mode in ACTIVE:
+            raise DexError(f"goal {status.goal_id!r} is {status.mode.name.lower()}; end it first", code=Reason.BUSY)
         if not goal_id:
             raise DexError("goal_id is empty", code=Reason.WRONG_GOAL)
         if goal_id in self._spent:
             raise DexError(f"goal {goal_id!r} has ended; a new goal needs a new id", code=Reason.GOAL_ENDED)
 
     def hold(self, trip: Trip, *, latched: bool = True) -> bool:
-        """RUNNING -> HOLDING. Latches an unlatched hold too; elsewhere nothing moves, so nothing happens."""
+        """ARMED or RUNNING -> HOLDING. Latches an unlatched hold too; elsewhere nothing moves, so nothing happens."""
         status = self._status
-        if status.mode is Mode.RUNNING or (status.mode is Mode.HOLDING and latched and not status.latched):
+        if status.mode in ACTIVE or (status.mode is Mode.HOLDING and latched and not status.latched):
             return self._go(replace(status, mode=Mode.HOLDING, latched=latched, **trip._asdict()))
         return False
 

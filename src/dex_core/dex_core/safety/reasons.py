@@ -28,6 +28,10 @@ class Reason:
     LATCHED = "latched"
     MOVING = "moving"
     DUPLICATE_PUBLISHER = "duplicate_publisher"
+    DEADMAN = "deadman"
+    WORKSPACE = "workspace"
+    COLLISION = "collision"
+    SINGULARITY = "singularity"
 
 
 class Trip(NamedTuple):
