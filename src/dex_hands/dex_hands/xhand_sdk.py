@@ -21,6 +21,8 @@ INSTALL = (
 )
 OPEN_S, CLOSE_S = 15.0, 4.0
 """The SDK tries to open a port three times, two seconds each; closing takes it a second."""
+SETTLE_S = 1.0
+"""After the port is open the SDK's first states are zeros."""
 SIDES = {"L": "left", "R": "right"}
 
 
@@ -34,11 +36,14 @@ class SdkLink:
         who: for error texts.
         module: the SDK's module; another one with the same calls in tests.
         python: interpreter the SDK is installed for.
+        settle_s: pause after opening.
     """
 
-    def __init__(self, port: str, baud: int, timeout_s: float, who: str, *, module: str = MODULE, python: str = sys.executable) -> None:
+    def __init__(
+        self, port: str, baud: int, timeout_s: float, who: str, *, module: str = MODULE, python: str = sys.executable, settle_s: float = SETTLE_S,
+    ) -> None:
         self.transport = "xhand_sdk over RS-485" if baud else "xhand_sdk over EtherCAT"
-        self._port, self._baud, self._who, self._module, self._timeout_s = port, baud, who, module, timeout_s
+        self._port, self._baud, self._who, self._module, self._timeout_s, self._settle_s = port, baud, who, module, timeout_s, settle_s
         self.worker = VendorWorker(Path(__file__).with_name("xhand_sdk_worker.py"), who, INSTALL, python=python)
         self.repeated = 0
 
@@ -51,7 +56,7 @@ class SdkLink:
         """Starts the SDK's process and opens the hand. Raises ConfigError (no SDK), ConnectionLostError or DeviceError."""
         self.worker.start()
         try:
-            found = self.worker.call("open", self._module, self._port, self._baud, timeout_s=OPEN_S)
+            found = self.worker.call("open", self._module, self._port, self._baud, self._settle_s, timeout_s=OPEN_S)
         except ConnectionLostError:
             raise
         except ConfigError:

@@ -6,8 +6,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-SETTLE_S = 1.0
-"""After the port is open the SDK's first states are zeros."""
 CRC_ERROR, CRC_PAUSE_S = 1501070, 0.08
 STATE_VALID = frozenset({0, 1501018, 1501019, 1501020, 1501035})
 """Codes with which the joints of a state are valid: fingertips that do not read, and the current limit at work."""
@@ -35,8 +33,8 @@ class Hand:
         self.ethercat = False
         self.command: Any = None
 
-    def open(self, module: str, port: str, baud: int) -> dict[str, Any]:
-        """Opens the port (``baud`` 0: EtherCAT on that network interface) with the module's SDK; says who answers."""
+    def open(self, module: str, port: str, baud: int, settle_s: float) -> dict[str, Any]:
+        """Opens the port (``baud`` 0: EtherCAT on that network interface) with the module's SDK, waits ``settle_s``, says who answers."""
         self.module = __import__(module, fromlist=["XHandControl"])
         self.control, self.command, self.ethercat = self.module.XHandControl(), None, baud == 0
         self._check("open", self.control.open_ethercat(port) if self.ethercat else self.control.open_serial(port, baud))
@@ -44,7 +42,7 @@ class Hand:
         if len(hands) != 1:
             raise LookupError(f"{len(hands)} hands answer on {port}, ids {hands}; expected one")
         self.hand_id = hands[0]
-        time.sleep(SETTLE_S)
+        time.sleep(settle_s)
         return {
             "type": self._value("get_hand_type", self.control.get_hand_type(self.hand_id)),
             "serial_number": self._value("get_serial_number", self.control.get_serial_number(self.hand_id)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import binascii
 import struct
+import termios
 import time
 
 import numpy as np
@@ -150,7 +151,7 @@ class SerialLink:
                 self._serial.reset_input_buffer()
                 self._serial.write(pack(self._hand, command, payload))
                 return unpack(self._serial.read(_HEADER.size + answer_bytes + _CRC.size), self._hand, command)
-            except (OSError, FrameError) as error:  # a SerialException is an OSError
+            except (OSError, termios.error, FrameError) as error:  # a SerialException is an OSError, what a vanished port throws at a flush is none
                 cause = error
                 self.repeated += 1
         self.close()  # a late answer must not be taken for the next one's

@@ -105,6 +105,16 @@ class XHand:
             self.step()
             return self._state()
 
+    def motors(self) -> list[Motor]:
+        """What its motors were last told; empty before the first order."""
+        with self._lock:
+            return unpack_order(self._order)
+
+    @property
+    def powered(self) -> NDArray[np.bool_]:
+        """(12,) which motors have power."""
+        return self._powered.copy()
+
     # -- what the simulation does -----------------------------------------------------------------------------------------
     def reset(self) -> None:
         """As after power-on where the joints are now: held there, no error; the order that stands counts as carried out until it changes."""
