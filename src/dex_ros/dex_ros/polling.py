@@ -42,6 +42,9 @@ class PolledSubscription(Generic[M]):
         self._subscription = node.create_subscription(
             msg_type, topic, lambda _msg: None, qos, callback_group=_NeverExecuted(), raw=raw
         )
+        for event in self._subscription.event_handlers:  # a publisher with another QoS is said in the log, by the executor as everywhere
+            event.callback_group = node.default_callback_group
+            node.default_callback_group.add_entity(event)
         self._wait_set: Any = None
 
     @property

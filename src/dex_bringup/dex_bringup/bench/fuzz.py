@@ -20,9 +20,9 @@ from dex_core.contracts.command_spy import CommandSpy
 COUNT = 10_000_000
 HANG_S = 1.0
 """A case that takes longer hangs."""
-GIVE_UP_S = 60.0
-"""The process ends with every thread's stack when one batch takes so long: a reader that never returns."""
-BATCH = 20_000
+GIVE_UP_S = 120.0
+"""The process ends with every thread's stack when one batch of cases takes so long: a reader that never returns."""
+BATCH = 512
 KEPT = 10
 
 

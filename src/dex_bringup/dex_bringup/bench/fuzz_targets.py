@@ -77,7 +77,7 @@ def xarm_requests() -> Target:
 
 
 def xarm_reports() -> Target:
-    """The driver: the rich report of port 30002, as its reader hands it over: whole by its own length."""
+    """The driver: the rich report of port 30002, as its reader hands it over: whole by its own length. The SDK's own structure is slow."""
     from dex_arms.xarm_report import MAX_FRAME, parse_rich_report
     from dex_sim import xarm_controller_wire as wire
     from dex_sim.xarm_controller_state import XArmControllerState
@@ -89,7 +89,7 @@ def xarm_reports() -> Target:
         if 245 <= len(data) <= MAX_FRAME:
             parse_rich_report(data)
 
-    return Target("xArm reports", [seed], feed, 2.0)
+    return Target("xArm reports", [seed], feed, 0.03)
 
 
 def franka_requests() -> Target:

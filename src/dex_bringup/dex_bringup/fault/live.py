@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +16,10 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import rclpy
+from rclpy.context import Context
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 
 from dex_bringup.cli.fault import inject_with
@@ -27,14 +32,18 @@ from dex_eval.testing import fixture_cell
 from dex_msgs.msg import JointCommand
 from dex_ros import names, qos
 from dex_ros.convert import time_from_msg
+from dex_ros.polling import PolledSubscription
 
 DOMAIN, HOST = 57, 61
 INSTRUCTION = "push the two cans together"
 RAMP_RAD = 0.3
 """The policy of this stage lets every arm joint creep by so much per chunk: motion to break, far from everything."""
 FAULTED = (names.IMAGE, names.ACTION_CHUNK, "left/arm/joint_states")
-STEP_SLACK_RAD = 0.1
-"""This process sees a measurement up to some 50 ms older or newer than the gate did: at 2 rad/s that is worth this much."""
+STEP_SLACK_RAD, TOGETHER_S = 0.1, 0.05
+"""This process judges the distance of a command from measurements stamped at most ``TOGETHER_S`` apart: at 2 rad/s that is worth the slack."""
+WAKE_S = 0.1
+UNRELATED = ("gate_lost", "task_lost", "state_stale")
+"""Ends of a goal that a busy machine brings by itself: the fault is tried again."""
 PATIENCE_S = 40.0
 
 
@@ -59,9 +68,10 @@ class FaultCell:
     def __init__(self, cell: str, spy: CommandSpy, say: Callable[[str], None]) -> None:
         self._name, self._spy, self._say = cell, spy, say
         self._folder = TemporaryDirectory(prefix="dex_fault_cell_")
-        self._measured: dict[str, float] = {}
+        self._measured: dict[str, tuple[float, int]] = {}
         self._commands: list[tuple[int, int]] = []
         self._running: RunningCell | None = None
+        self._witness = ExitStack()
 
     def __enter__(self) -> FaultCell:
         folder = Path(self._folder.name)
@@ -78,6 +88,7 @@ class FaultCell:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._witness.close()
         if self._running is not None:
             self._running.__exit__(kind, error, trace)
             self._running = None
@@ -138,8 +149,8 @@ class FaultCell:
         give_up_s = time.monotonic() + PATIENCE_S
         while True:
             broken_ns, result = self._attempt(break_it, deadline_s, after_chunks)
-            if broken_ns:
-                return Broken(result, self._hold_ms(broken_ns))
+            if broken_ns and (result.reason not in UNRELATED or time.monotonic() > give_up_s):
+                return Broken(result, self._hold_ms(broken_ns, result))
             if time.monotonic() > give_up_s:
                 raise Unexpected(f"no goal came as far as to be broken: {result}")
             self.make_ready()
@@ -162,26 +173,48 @@ class FaultCell:
         result = self.client.run_task(INSTRUCTION, deadline_s, feedback, tick)
         return broken_ns, result
 
-    def _hold_ms(self, broken_ns: int) -> float:
+    def _hold_ms(self, broken_ns: int, result: TaskResult) -> float:
         self.client.pause(0.3)
-        held = next((stamp for stamp, mode in self._commands if stamp > broken_ns and mode != JointCommand.TRACK), None)
-        expect(held is not None, "commands went on after the fault")
+        held = next((stamp for stamp, mode in list(self._commands) if stamp > broken_ns and mode != JointCommand.TRACK), None)
+        expect(held is not None, f"commands went on after the fault: {result}")
         return (held - broken_ns) * 1e-6
 
     def _listen(self) -> None:
-        cell, node = self.running.resolution.cell, self.client.node
-        limits = [limit for part in cell.interfaces.values() for limit in part.limits]
-        self._names, self._bounds = cell.joint_names, Bounds.of(limits)
-        for name in cell.interfaces:
-            node.create_subscription(JointState, names.device_states(name), self._on_state, qos.SENSOR)
+        """A node and a thread of its own: whoever waits for a goal may look away, the witness never does."""
+        cell, context = self.running.resolution.cell, Context()
+        rclpy.init(args=[], context=context, domain_id=DOMAIN, signal_handler_options=SignalHandlerOptions.NO)
+        self._witness.callback(rclpy.try_shutdown, context=context)
+        self._bounds = Bounds.of([limit for part in cell.interfaces.values() for limit in part.limits])
+        node = rclpy.create_node("fault_witness", context=context, enable_rosout=False, start_parameter_services=False)
+        self._witness.callback(node.destroy_node)
         every = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
-        node.create_subscription(JointCommand, names.JOINT_COMMAND, self._on_command, every)
+        commands = PolledSubscription(node, JointCommand, names.JOINT_COMMAND, every)
+        states = [PolledSubscription(node, JointState, names.device_states(name), qos.SENSOR) for name in cell.interfaces]
+        end = threading.Event()
 
-    def _on_state(self, message: JointState) -> None:
-        self._measured.update(zip(message.name, message.position, strict=False))
+        def watch() -> None:
+            while not end.is_set():
+                if commands.wait(WAKE_S):
+                    for state in states:
+                        self._note_state(state.take())
+                    for command in commands.take_all():
+                        self._note_command(command)
 
-    def _on_command(self, message: JointCommand) -> None:
-        self._commands.append((time_from_msg(message.header.stamp), message.mode))
+        thread = threading.Thread(target=watch, name="witness", daemon=True)
+        thread.start()
+        self._witness.callback(thread.join, 2.0)
+        self._witness.callback(end.set)
+
+    def _note_state(self, message: JointState | None) -> None:
+        if message is not None:
+            stamp_ns = time_from_msg(message.header.stamp)
+            self._measured.update({name: (q, stamp_ns) for name, q in zip(message.name, message.position, strict=False)})
+
+    def _note_command(self, message: JointCommand) -> None:
+        """Judges one command; its distance from measured only beside measurements of about its own instant."""
+        stamp_ns = time_from_msg(message.header.stamp)
+        self._commands.append((stamp_ns, message.mode))
         if message.names:
-            measured = np.array([self._measured.get(name, np.nan) for name in message.names])
+            near = [self._measured.get(name, (np.nan, 0)) for name in message.names]
+            measured = np.array([q if abs(at_ns - stamp_ns) < TOGETHER_S * 1e9 else np.nan for q, at_ns in near])
             self._spy.look("joint_command", message.names, np.asarray(message.positions), self._bounds, measured, step_slack_rad=STEP_SLACK_RAD)

@@ -118,13 +118,15 @@ def lifecycle_misuse(stage: Stage) -> Seen:
         request.transition.id = DEACTIVATE
         cell.client.prepare(ChangeState, service).call_async(request)
 
-    broken = cell.broken_goal(deactivate)
-    found = broken.result
-    expect((found.outcome, found.reason) == ("ABORTED", "decoder_lost"), f"{found.outcome} [{found.reason}] {found.detail}")
-    cell.client.quiet_gate()
-    refused = cell.goal(3.0)
-    expect(refused.outcome in ("REFUSED", "ABORTED") and not refused.chunks, f"a goal ran while {node} was inactive: {refused}")
-    bring(cell.client, [node], ACTIVE, 20.0, cell.running.supervisor.tick)
+    try:
+        broken = cell.broken_goal(deactivate)
+        found = broken.result
+        expect((found.outcome, found.reason) == ("ABORTED", "decoder_lost"), f"{found.outcome} [{found.reason}] {found.detail}")
+        cell.client.quiet_gate()
+        refused = cell.goal(3.0)
+        expect(refused.outcome in ("REFUSED", "ABORTED") and not refused.chunks, f"a goal ran while {node} was inactive: {refused}")
+    finally:
+        bring(cell.client, [node], ACTIVE, 20.0, cell.running.supervisor.tick)
     cell.make_ready()
     cell.working_goal()
     return Seen(f"ABORTED [{found.reason}]; a goal meanwhile is {refused.outcome} [{refused.reason}]; works again once active", broken.hold_ms)
