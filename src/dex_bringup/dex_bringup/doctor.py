@@ -10,7 +10,7 @@ import platform
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +24,6 @@ _DISTRIBUTIONS = (
     "pin",
     "mujoco",
     "onnxruntime",
-    "xarm-python-sdk",
-    "pymodbus",
-    "pyserial",
     "rosbags",
     "mcap",
     "opencv-python-headless",
@@ -44,12 +41,13 @@ class Finding:
     text: str
 
 
-def examine(cell_name: str, reach: bool) -> Iterator[Finding]:
+def examine(cell_name: str, reach: bool, ping: Sequence[str] = ()) -> Iterator[Finding]:
     """Every finding in the order of the report.
 
     Args:
         cell_name: cell to look at.
         reach: also try to reach the real devices of the cell by TCP.
+        ping: addresses to measure the round trip to.
     """
     yield Finding("machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     yield from _installed()
@@ -60,6 +58,7 @@ def examine(cell_name: str, reach: bool) -> Iterator[Finding]:
     for tool, use in (("ros2", "ros2 launch, ros2 bag; dex up and dex record do without"), ("rviz2", "rviz:=true; recordings open in Foxglove")):
         yield Finding(tool, "ok" if shutil.which(tool) else "note", shutil.which(tool) or f"not installed; needed for {use}")
     yield from _operating_system()
+    yield from _for_devices()
     yield from _bundles()
     try:
         cell = load_cell(cell_name)
@@ -70,6 +69,7 @@ def examine(cell_name: str, reach: bool) -> Iterator[Finding]:
     yield _running(cell)
     if reach:
         yield from _devices(cell)
+    yield from map(_ping, ping)
 
 
 def _attempt(topic: str, check: Callable[[], str]) -> Finding:
@@ -150,6 +150,38 @@ def _operating_system() -> Iterator[Finding]:
     foreign = foreign_ros()
     if foreign:
         yield Finding("other ROS", "missing", f"{foreign} is sourced on top of the wheels of this environment; use a shell without it")
+
+
+def _for_devices() -> Iterator[Finding]:
+    from dex_bringup.device import machine
+
+    for name, version, use in machine.libraries():
+        absent = f"not installed; {'run: make setup' if name in machine.NEEDED else 'the vendor gives it'}"
+        yield Finding(name, "ok" if version else "missing" if name in machine.NEEDED else "note", f"{version or absent} (for: {use})")
+    limits = machine.limits()
+    yield Finding("limits", "ok" if limits["memlock"] == "unlimited" else "note",
+                  f"rtprio {limits['rtprio']}, memlock {limits['memlock']}; both in /etc/security/limits.d")
+    ports = machine.serial_ports()
+    if not machine.in_dialout():
+        yield Finding("serial rights", "note", "this user is not in the group dialout: sudo usermod -aG dialout $USER, then log in anew")
+    for port in ports:
+        problem = machine.port_problem(port)
+        latency = "" if port.latency_ms is None else f", latency_timer {port.latency_ms} ms"
+        names = ", ".join(port.names) or "no lasting name"
+        yield Finding(port.device, "note" if problem else "ok", f"{names}{latency}{'; ' + problem if problem else ''}")
+    if not ports:
+        yield Finding("serial ports", "note", "none; hands on a serial line need one")
+
+
+def _ping(address: str) -> Finding:
+    from dex_bringup.device.machine import round_trip
+
+    try:
+        found = round_trip(address)
+    except DexError as error:
+        return Finding(address, "missing", str(error))
+    text = f"round trip {found.median_ms:.3f} ms median, {found.p95_ms:.3f} p95, {found.worst_ms:.3f} worst, {found.lost} lost"
+    return Finding(address, "ok" if found.open else "note", text + ("" if found.open else "; the host answers, nothing listens at that port"))
 
 
 def _run_folder() -> str:
