@@ -102,15 +102,11 @@ def test_real_hardware_needs_a_real_camera(tmp_path: Path) -> None:
         resolve(arguments={"sim": "false", "addresses": REAL}, run_folder=tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("hand", "driver"), [("leap", "leap_dynamixel")]
-)
-def test_a_hand_that_has_no_driver_is_simulated_only(hand: str, driver: str, tmp_path: Path) -> None:
-    arguments = {"right_hand": hand, "sim": "false", "addresses": REAL}
-    with pytest.raises(ConfigError, match=rf"right_hand .* needs the hand driver '{driver}', which there is not; there is: \['inspire_modbus'\]"):
+def test_a_hand_that_has_no_driver_is_not_started(tmp_path: Path) -> None:
+    arguments = {"right_hand": "shadow", "sim": "false", "addresses": REAL}
+    with pytest.raises(ConfigError, match="right_hand .* needs the hand driver 'shadow_ethercat', which there is not; there is: .*'inspire_modbus'"):
         resolve(real_cell(tmp_path), arguments, tmp_path)
     assert not (tmp_path / "cell.yaml").exists()
-    assert resolve(arguments={"right_hand": hand}, run_folder=tmp_path).cell.driver_of("right_hand") == "simulated"
 
 
 def test_real_hardware_with_addresses(tmp_path: Path) -> None:
@@ -160,3 +156,10 @@ def test_a_policy_asked_for_by_name_brings_the_latent_space_it_was_trained_in(tm
     asked = resolve(arguments={"bundle": str(tmp_path / "mine")}, run_folder=tmp_path / "asked").cell.policy
     assert (asked.bundle, asked.latent_bundle) == (str(tmp_path / "mine"), "my_latents")
     assert resolve(arguments={"bundle": own.bundle}, run_folder=tmp_path / "again").cell.policy == own
+
+
+def test_a_body_is_driven_by_the_arm_node_and_a_cell_without_a_policy_starts_none(tmp_path: Path) -> None:
+    found = {p.name: f"{p.package}/{p.executable}" for p in resolve("g1", {}, tmp_path).processes}
+    assert found["body"] == "dex_arms/arm_node" and found["left_hand"] == found["right_hand"] == "dex_hands/hand_node"
+    assert not {"policy", "task"} & set(found) and {"gate", "sim", "left_decoder", "right_decoder"} <= set(found)
+    assert "policy" in {p.name for p in resolve("g1", {"bundle": "xl_vla_tabletop"}, tmp_path).processes}

@@ -132,13 +132,13 @@ class Peer:
         self.participant = DomainParticipant(int(sys.argv[2]))
         self.writer = DataWriter(self.participant, Topic(self.participant, "rt/" + out[0], out[1]), Qos())
         self.reader = DataReader(self.participant, Topic(self.participant, "rt/" + into[0], into[1]), Qos())
-        self.ended = False
+        self.into, self.ended = into[1], False
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ended", True))
         self.until = time.monotonic() + float(sys.argv[3])
 
     def periods(self):
         while not self.ended and time.monotonic() < self.until:
-            yield self.reader.take(50)
+            yield [sample for sample in self.reader.take(50) if isinstance(sample, self.into)]  # else: a writer has gone
             time.sleep(PERIOD_S)
 
 
