@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dex_core.clock import Priority, set_realtime_priority
 from dex_core.config import CellConfig
 from dex_core.errors import ConfigError, DeviceError
 from dex_sim.devices import PlantOf, Served
@@ -26,7 +27,7 @@ from dex_sim.franka_server import JOINTS_IN, JOINTS_OUT
 from dex_sim.franka_wire import ERRORS
 from dex_sim.plant import Plant
 
-START_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 30.0
 ORDER_TIMEOUT_S = 2.0
 
 
@@ -52,7 +53,7 @@ class FrankaArm:
         self._lock = threading.Lock()
         command = [
             sys.executable, "-m", "dex_sim.franka_server", "--robot", robot, "--host", host, "--joints", str(child_joints.fileno()),
-            "--orders", str(child_orders.fileno()), "--position", *map(repr, plant.read().position_rad.tolist()),
+            "--orders", str(child_orders.fileno()), f"--position={json.dumps(plant.read().position_rad.tolist())}",
         ]
         self._process = subprocess.Popen(  # noqa: S603
             command, pass_fds=(child_joints.fileno(), child_orders.fileno()), stdin=subprocess.DEVNULL, start_new_session=True,
@@ -193,6 +194,7 @@ class FrankaArm:
 
     def _carry(self) -> None:
         """Desired joints in, measured ones out, until the socket is closed."""
+        set_realtime_priority(Priority.SIMULATED_DEVICE)
         while True:
             try:
                 data = self._joints.recv(JOINTS_OUT.size)

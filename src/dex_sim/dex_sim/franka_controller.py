@@ -10,26 +10,12 @@ import numpy as np
 
 from dex_sim.franka_model import FrankaModel, Vector
 from dex_sim.franka_motion import Desired, JointLeader, Leader, PlannedLeader, TorqueLeader, make_leader
-from dex_sim.franka_wire import (
-    ERRORS,
-    STATE,
-    Command,
-    Controller,
-    Generator,
-    Mode,
-    Move,
-    MoveStatus,
-    PlainStatus,
-    Request,
-    SetterStatus,
-)
+from dex_sim.franka_wire import ERRORS, STATE, Command, Controller, Generator, Mode, Move, MoveStatus, PlainStatus, Request, SetterStatus
 
 LOST_IN_A_ROW = 20
 """Motion commands lost in a row before the communication reflex; the vendor's number."""
 FIRST_COMMAND_TICKS = 100
 """The first command of a motion may take this long; chosen here."""
-LATE_TICKS = 2
-"""A command that answers a state older than this is dropped; chosen here."""
 RECOVERY_TICKS = 50
 SUCCESS_WINDOW = 100
 
@@ -269,8 +255,8 @@ class FrankaController:
     def _is_current(self, command: np.void | None) -> bool:
         if command is None:
             return False
-        number = int(command["message_id"])
-        return max(self._command_ms, self.time_ms - LATE_TICKS - 1) < number < self.time_ms
+        # only the answer to the newest state: a later one would be obeyed where the arm has already gone on by itself
+        return int(command["message_id"]) == self.time_ms - 1
 
     def _end(self, status: MoveStatus, mode: Mode) -> None:
         if self._move is not None:

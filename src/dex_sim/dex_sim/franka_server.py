@@ -279,7 +279,7 @@ def main() -> int:
     parser.add_argument("--host", required=True)
     parser.add_argument("--joints", type=int, required=True)
     parser.add_argument("--orders", type=int, required=True)
-    parser.add_argument("--position", type=float, nargs=7, required=True)
+    parser.add_argument("--position", type=json.loads, required=True)
     args = parser.parse_args()
     set_realtime_priority(Priority.SIMULATED_DEVICE)
     joints, orders = (socket.socket(fileno=number) for number in (args.joints, args.orders))
