@@ -64,6 +64,8 @@ class AbilityDriver:
         self._upper = np.array([limit.upper_rad for limit in interface.limits])
         self._offset = np.array([m.at_lower for m in maps])
         self._deg_per_rad = np.array([m.at_upper - m.at_lower for m in maps]) / (self._upper - self._lower)
+        ends = self._offset, self._offset + (self._upper - self._lower) * self._deg_per_rad
+        self._least_deg, self._most_deg = np.minimum(*ends), np.maximum(*ends)
         self.resolution_rad = 1.0 / np.abs(self._deg_per_rad) / wire.COUNTS_PER_DEG
         self._current_period_ns = round(current_period_s * NS)
         self._lock = threading.RLock()
@@ -263,8 +265,7 @@ class AbilityDriver:
 
     def _inside(self, position_deg: Array) -> Array:
         """Degrees within the joints' limits: a joint at its stop may read a little more."""
-        ends = self._offset, self._offset + (self._upper - self._lower) * self._deg_per_rad
-        return np.clip(position_deg, np.minimum(*ends), np.maximum(*ends))
+        return np.minimum(np.maximum(position_deg, self._least_deg), self._most_deg)
 
     def _to_rad(self, position_deg: Array) -> Array:
         return self._lower + (position_deg - self._offset) / self._deg_per_rad

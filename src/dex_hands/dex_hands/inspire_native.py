@@ -106,11 +106,11 @@ class NativeLink:
         return self._port is not None
 
     def open(self) -> None:
-        """Opens the port. Raises ConnectionLostError."""
+        """Opens the port for this process alone. Raises ConnectionLostError."""
         with self._lock:
             self.close()
             try:
-                self._port = serial.Serial(self.address, self._baud, timeout=0.0, write_timeout=self.timeout_s)
+                self._port = serial.Serial(self.address, self._baud, timeout=0.0, write_timeout=self.timeout_s, exclusive=True)
             except (serial.SerialException, OSError, ValueError) as error:
                 raise ConnectionLostError(f"{self._who}: {self.address} cannot be opened at {self._baud} baud: {error}") from error
 
