@@ -5,6 +5,7 @@ BENCHES = {
     "closed-loop": "success of the task over unseen seeds, through ROS and the SDKs",
     "control-jitter": "period of the 100 Hz command stream with everything running and a goal",
     "stop-latency": "stop service to the last moving command on the arms' wire; killed process to hold",
+    "servo-rate": "period of one xArm's servo stream at 250 Hz, at the controller's wire",
     "latency": "camera stamp to first command, besides inference",
     "hand-ik": "fingertips to joints, beside other libraries: time, residual, jumps",
     "chunk-ik": "a chunk of fingertips to joints as one",
