@@ -88,6 +88,9 @@ class XHandPort:
             self._reader.clear()
             return
         for request in self._reader.feed(data):
+            if now_ns < self._busy_until_ns:  # it came right behind another
+                self.collisions += 1
+                continue
             answer = self._answer(request)
             if answer is not None:
                 self.requests += 1

@@ -192,13 +192,14 @@ class XHand:
 
     def _limit_current(self, dt_s: float) -> None:
         """A joint that pushes too hard is let back in proportion; one that was held back tries again slowly."""
-        over = self._powered & (self._current_ma > self._limit_ma)
+        pushes = (self._target - self._setpoint) * (self._setpoint - self._position) >= 0.0  # a target that lies back is gone to at once
+        over = self._powered & pushes & (self._current_ma > self._limit_ma)
         share = self._limit_ma / np.maximum(self._current_ma, 1.0)
         back = self._position + (self._setpoint - self._position) * share
         step = ADVANCE_RAD_S * dt_s
-        ahead = np.where(self._limited, self._setpoint + np.clip(self._target - self._setpoint, -step, step), self._target)
-        self._setpoint = np.where(over, back, ahead)
-        self._limited = over | (self._limited & (np.abs(self._setpoint - self._target) > RANGE_SLACK_RAD))
+        slow = self._setpoint + np.clip(self._target - self._setpoint, -step, step)
+        self._setpoint = np.where(over, back, np.where(self._limited & pushes, slow, self._target))
+        self._limited = over | (self._limited & pushes & (np.abs(self._setpoint - self._target) > RANGE_SLACK_RAD))
         self._over_s = np.where(self._limited, self._over_s + dt_s, 0.0)
 
     def _state(self) -> bytes:
