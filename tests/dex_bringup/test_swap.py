@@ -75,8 +75,8 @@ def real_cell(tmp_path: Path) -> Resolution:
 
 def test_real_hardware_needs_a_driver_and_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = real_cell(tmp_path)
-    with pytest.raises(ConfigError, match="needs the hand driver 'leap_dynamixel', which there is not"):
-        resolution_with(running, "left", "leap", "/dev/ttyUSB0")
+    with pytest.raises(ConfigError, match="needs the hand driver 'svh_serial', which there is not"):
+        resolution_with(running, "left", "schunk_svh", "/dev/ttyUSB0")
     monkeypatch.setattr(swap, "check_real_drivers", lambda _cell: None)
     with pytest.raises(ConfigError, match="left_hand has no real address"):
         resolution_with(running, "left", "leap")
@@ -110,20 +110,22 @@ def test_the_old_cell_is_kept_and_the_new_one_replaced_whole(running: Resolution
 
 
 def test_the_address_of_the_new_hand_is_claimed_and_given_back(running: Resolution) -> None:
-    after = resolution_with(running, "left", "leap")
+    hand = resolution_with(running, "left", "paxini").cell.interface("left_hand")
+    hand = dataclasses.replace(hand, address=dataclasses.replace(hand.address, stand_in=True))  # one that listens at a port
+    after = dataclasses.replace(running.cell, interfaces={**running.cell.interfaces, "left_hand": hand})
     mine, other = claim_cell(running.cell, "swap"), Claim()
     try:
-        mine.take_device(after.cell, "left_hand")
+        mine.take_device(after, "left_hand")
         with pytest.raises(AlreadyRunningError, match="left_hand at .* is in use by process"):
-            other.take_device(after.cell, "left_hand")
-        mine.give_device(after.cell.address_of("left_hand"))
-        mine.give_device(after.cell.address_of("left_hand"))
-        other.take_device(after.cell, "left_hand")
+            other.take_device(after, "left_hand")
+        mine.give_device(after.address_of("left_hand"))
+        mine.give_device(after.address_of("left_hand"))
+        other.take_device(after, "left_hand")
         other.release()
-        host, port = after.cell.address_of("left_hand").split(":")
+        host, port = after.address_of("left_hand").split(":")
         with socket.create_server((host, int(port))), pytest.raises(AlreadyRunningError, match="a simulator of this cell would listen there"):
-            other.take_device(after.cell, "left_hand")
-        other.take_device(after.cell, "left_hand")
+            other.take_device(after, "left_hand")
+        other.take_device(after, "left_hand")
     finally:
         mine.release()
         other.release()

@@ -24,8 +24,9 @@ from dex_hands.leap_joints import JointMap
 from dex_hands.leap_registers import MOTION, error_code, error_words
 from dex_ros.testing import wait_for
 from dex_sim.dynamixel import DynamixelHand
+from dex_sim.dynamixel_modes import POSITION, TRIPPED
 from dex_sim.dynamixel_motor import XL330_M288
-from dex_sim.dynamixel_servo import ELECTRICAL_SHOCK, ENCODER, INPUT_VOLTAGE, OVERHEATING, OVERLOAD, POSITION, TRIPPED
+from dex_sim.dynamixel_servo import ELECTRICAL_SHOCK, ENCODER, INPUT_VOLTAGE, OVERHEATING, OVERLOAD
 from dex_sim.plant import KinematicPlant
 from dex_sim.xarm_controller_loop import SocketLoop
 
@@ -138,7 +139,7 @@ def test_it_is_a_joint_device_that_reads_all_servos_in_one_packet(driver: LeapDr
     state = driver.read()
     assert hand.requests - before == 1 and driver.health().values["read"] == "fast"
     assert np.isnan(state.effort).all() and abs(time.time_ns() - state.stamp_ns) < 1e9
-    assert driver.touch()["motor_current_ma"].shape == (16,)
+    assert driver.currents().shape == (16,)
 
 
 def test_servos_that_know_no_fast_read_are_read_one_after_the_other(right: Interface, hand: DynamixelHand) -> None:
@@ -238,7 +239,10 @@ def test_a_hand_at_rest_does_not_mind_silence(driver: LeapDriver, hand: Dynamixe
 # --- faults of servos ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("bits", "code", "word"),
-    [(OVERLOAD, "overload", "overload"), (OVERHEATING, "over_temperature", "over-temperature"), (ELECTRICAL_SHOCK, "motor_fault", "electrical shock")],
+    [
+        (OVERLOAD, "overload", "overload"), (OVERHEATING, "over_temperature", "over-temperature"),
+        (ELECTRICAL_SHOCK, "motor_fault", "electrical shock"),
+    ],
 )
 def test_a_servo_that_shuts_down_is_named_and_comes_back_without_motion(
     driver: LeapDriver, hand: DynamixelHand, bits: int, code: str, word: str,
@@ -498,7 +502,9 @@ class _Junk:
 
 _PIECES = st.one_of(
     st.binary(max_size=40),
-    st.sampled_from([b"\xff\xff\xfd\x00", b"\xff\xff\xfd\x00\xfe\xe1\x00\x55", b"\xff\xff\xfd\x00\x01\x0e\x00\x55\x00", b"\xff\xff\xfd\xfd", b"\xff" * 9]),
+    st.sampled_from([
+        b"\xff\xff\xfd\x00", b"\xff\xff\xfd\x00\xfe\xe1\x00\x55", b"\xff\xff\xfd\x00\x01\x0e\x00\x55\x00", b"\xff\xff\xfd\xfd", b"\xff" * 9,
+    ]),
 )
 
 

@@ -7,20 +7,10 @@ import math
 import pytest
 
 from dex_core.clock import NS
+from dex_sim import dynamixel_modes as modes
+from dex_sim.dynamixel_modes import TRIPPED, VELOCITY_COUNTS_S
 from dex_sim.dynamixel_motor import COUNTS_PER_RAD, FRICTION_NM, XC330_M288
-from dex_sim.dynamixel_servo import (
-    CURRENT,
-    CURRENT_BASED_POSITION,
-    EXTENDED_POSITION,
-    OVERHEATING,
-    OVERLOAD,
-    POSITION,
-    PWM,
-    TRIPPED,
-    VELOCITY,
-    VELOCITY_COUNTS_S,
-    Servo,
-)
+from dex_sim.dynamixel_servo import OVERHEATING, OVERLOAD, Servo
 from dex_sim.dynamixel_table import ITEMS
 from dex_sim.dynamixel_wire import Problem, RefusedError
 
@@ -40,7 +30,7 @@ class Clock:
 class Rig:
     """A servo with torque whose joint follows at once, or is blocked and feels its torque."""
 
-    def __init__(self, mode: int = CURRENT_BASED_POSITION, *, blocked: bool = False, torque: bool = True) -> None:
+    def __init__(self, mode: int = modes.CURRENT_BASED_POSITION, *, blocked: bool = False, torque: bool = True) -> None:
         self.clock = Clock()
         self.servo = Servo(0, mode=mode, clock=self.clock)
         self.blocked = blocked
@@ -92,7 +82,7 @@ def test_it_is_as_fast_as_its_motor() -> None:
 
 
 def test_a_profile_bounds_speed_and_acceleration() -> None:
-    rig = Rig(POSITION)
+    rig = Rig(modes.POSITION)
     rig.put("profile_velocity", 20)
     rig.put("profile_acceleration", 10)
     rig.put("goal_position", 2500)
@@ -106,28 +96,28 @@ def test_a_profile_bounds_speed_and_acceleration() -> None:
 
 
 def test_velocity_and_pwm_modes_turn_on() -> None:
-    rig = Rig(VELOCITY)
+    rig = Rig(modes.VELOCITY)
     rig.put("goal_velocity", -100)
     rig.run(1.0)
     assert rig.servo.motor.position - 2000 == pytest.approx(-100 * VELOCITY_COUNTS_S, rel=0.02)
     assert rig.get("present_velocity") == pytest.approx(-100, abs=1)
-    rig = Rig(PWM)
+    rig = Rig(modes.PWM)
     rig.put("goal_pwm", 443)
     rig.run(0.5)
     assert rig.servo.motor.velocity / COUNTS_PER_RAD == pytest.approx(XC330_M288.no_load_rad_s * 443 / 885, rel=0.01)
 
 
-@pytest.mark.parametrize(("mode", "current_ma"), [(CURRENT_BASED_POSITION, 550), (CURRENT_BASED_POSITION, 200), (CURRENT, 300)])
+@pytest.mark.parametrize(("mode", "current_ma"), [(modes.CURRENT_BASED_POSITION, 550), (modes.CURRENT_BASED_POSITION, 200), (modes.CURRENT, 300)])
 def test_a_blocked_motor_pushes_with_its_goal_current(mode: int, current_ma: int) -> None:
     rig = Rig(mode, blocked=True)
     rig.put("goal_current", current_ma)
-    if mode == CURRENT_BASED_POSITION:
+    if mode == modes.CURRENT_BASED_POSITION:
         rig.put("goal_position", 3500)
     rig.run(1.0)
     assert rig.get("present_current") == pytest.approx(current_ma, rel=0.05)
     assert rig.servo.motor.effort_nm == pytest.approx(0.93 * math.sqrt(current_ma / 1800.0), rel=0.03)
-    rig.put("goal_current", -current_ma if mode == CURRENT else current_ma)
-    if mode == CURRENT_BASED_POSITION:
+    rig.put("goal_current", -current_ma if mode == modes.CURRENT else current_ma)
+    if mode == modes.CURRENT_BASED_POSITION:
         rig.put("goal_position", 500)
     rig.run(1.0)
     assert rig.get("present_current") == pytest.approx(-current_ma, rel=0.05), "it turns round"
@@ -187,7 +177,7 @@ def test_heat_shuts_it_down_until_it_has_cooled() -> None:
 
 
 def test_the_watchdog_stops_a_motor_whose_host_is_silent() -> None:
-    rig = Rig(POSITION)
+    rig = Rig(modes.POSITION)
     rig.put("profile_velocity", 50)
     rig.put("bus_watchdog", 5)
     rig.put("goal_position", 4000)
@@ -216,7 +206,7 @@ def test_without_torque_nothing_is_watched() -> None:
 
 
 def test_homing_offset_and_turns_shift_what_it_says() -> None:
-    rig = Rig(EXTENDED_POSITION, torque=False)
+    rig = Rig(modes.EXTENDED_POSITION, torque=False)
     rig.put("homing_offset", -500)
     assert rig.get("present_position") == 1500
     rig.put("goal_position", -9000)

@@ -55,7 +55,7 @@ class LeapDriver:
         self.resolution_rad = self._joints.resolution_rad
         self._status: HandStatus | None = None
         self._status_ns = 0
-        self._current: Array = np.full(len(self._ids), np.nan)
+        self._current_a: Array | None = None
         self._model = self._firmware = self._hot_c = 0
         self._enabled = self._holding = self._stopped = False
         self._stops = 0
@@ -70,7 +70,7 @@ class LeapDriver:
             DeviceError: ``wrong_device``, ``servo_silent``, ``servo_setup``.
             ConfigError: the goal current is above the limit of a servo.
         """
-        self._enabled, self._status, self._trouble = False, None, None
+        self._enabled, self._status, self._trouble, self._current_a = False, None, None, None
         try:
             with self._guard():
                 self._bus.open()
@@ -147,7 +147,7 @@ class LeapDriver:
         before_ns = time.time_ns()
         motion = Motion.from_replies(self._read(reg.MOTION), self._ids)
         stamp_ns = (before_ns + time.time_ns()) // 2
-        self._current = motion.current_ma
+        self._current_a = motion.current_ma * self._joints.sign / 1e3
         if motion.alert and self._enabled:
             self._poll()
         velocity_rad_s = motion.velocity_rad_s * self._joints.sign
@@ -180,9 +180,9 @@ class LeapDriver:
             self._stay()
             self._holding = True
 
-    def touch(self) -> dict[str, Array]:
-        """Newest current of every motor, (16,) [mA], signed as its torque; NaN before the first read."""
-        return {"motor_current_ma": self._current}
+    def currents(self) -> Array | None:
+        """Newest current that every servo draws, (16,) [A], signed as its torque in the joint; None before the first read."""
+        return self._current_a
 
     # -- health ---------------------------------------------------------------------------------------------------------
     def health(self) -> DeviceHealth:

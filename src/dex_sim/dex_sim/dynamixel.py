@@ -13,8 +13,9 @@ from dex_core.config import CellConfig, Interface
 from dex_core.errors import ConfigError, JointNameError
 from dex_sim.devices import PlantOf, Served
 from dex_sim.dynamixel_line import ServoLine
+from dex_sim.dynamixel_modes import CURRENT_BASED_POSITION
 from dex_sim.dynamixel_motor import XC330_M288, MotorKind
-from dex_sim.dynamixel_servo import CURRENT_BASED_POSITION, OVERLOAD, Servo
+from dex_sim.dynamixel_servo import OVERLOAD, Servo
 from dex_sim.plant import Plant
 from dex_sim.xarm_controller_loop import SocketLoop
 
@@ -151,7 +152,7 @@ class DynamixelHand:
         self._plant.hold()
 
     def _tick(self) -> bool:
-        if not self._closed:
+        if not self._closed and self._clock.now_ns() - self._stepped_ns > NS / STEP_HZ / 2:  # a target that came may have stepped just now
             self._step()
         return not self._closed
 

@@ -64,9 +64,9 @@ class ServoLine:
             raise ConfigError(f"fault {fault!r}; allowed: {FAULTS}")
         self.fault = fault
 
-    def servo(self, identifier: int) -> Servo | None:
-        """The servo that listens to this id, if any."""
-        return next((servo for servo in self.servos if servo.identifier == identifier and servo.listens), None)
+    def _listening(self) -> dict[int, Servo]:
+        """Id -> servo, of those that hear now."""
+        return {servo.identifier: servo for servo in self.servos if servo.listens}
 
     def _on_data(self, data: bytes) -> None:
         for request in self._reader.feed(data, self._clock.now_ns()):
@@ -78,7 +78,7 @@ class ServoLine:
     def _answer(self, request: Request) -> bytes:
         if not request.intact:
             self.damaged += 1
-            hit = self.servo(request.id)
+            hit = self._listening().get(request.id)
             return status(request.id, Problem.CRC | hit.alert) if hit is not None else b""
         action = self._actions.get(request.instruction)
         try:
@@ -95,8 +95,8 @@ class ServoLine:
 
     def _meant(self, identifier: int) -> list[Servo]:
         """Who is asked; of a broadcast all, in the order of their ids."""
-        listening = [servo for servo in self.servos if servo.listens]
-        return sorted((s for s in listening if identifier in (s.identifier, BROADCAST)), key=lambda servo: servo.identifier)
+        listening = self._listening()
+        return [listening[own] for own in sorted(listening) if identifier in (own, BROADCAST)]
 
     def _single(self, request: Request) -> bytes:
         group = [s for s in self.servos if s.listens and s.table.get("secondary_id") == request.id and s.identifier != request.id]
@@ -171,8 +171,9 @@ class ServoLine:
     def _in_turn(self, wanted: Iterable[tuple[int, int, int]]) -> list[Answer]:
         """Each waits for the one before it: after one that is silent nobody answers."""
         answers: list[Answer] = []
+        listening = self._listening()
         for identifier, address, size in wanted:
-            servo = self.servo(identifier)
+            servo = listening.get(identifier)
             if servo is None or not servo.table.get("status_return_level"):
                 break
             try:
@@ -185,27 +186,20 @@ class ServoLine:
         given = request.parameters
         _need(given, SPAN)
         address, size = int.from_bytes(given[:ADDRESS], "little"), int.from_bytes(given[ADDRESS:SPAN], "little")
+        listening = self._listening()
         for start in range(SPAN, len(given), size + 1):
-            self._write_one(given[start], address, given[start + 1 : start + 1 + size], size)
+            _write_one(listening.get(given[start]), address, given[start + 1 : start + 1 + size], size)
         return b""
 
     def _bulk_write(self, request: Request) -> bytes:
         given, start = request.parameters, 0
+        listening = self._listening()
         while start < len(given):
             _need(given, start + ENTRY)
             identifier, address, size = _each(given[start : start + ENTRY])[0]
-            self._write_one(identifier, address, given[start + ENTRY : start + ENTRY + size], size)
+            _write_one(listening.get(identifier), address, given[start + ENTRY : start + ENTRY + size], size)
             start += ENTRY + size
         return b""
-
-    def _write_one(self, identifier: int, address: int, data: bytes, size: int) -> None:
-        servo = self.servo(identifier)
-        if servo is None or len(data) != size:
-            return
-        try:
-            servo.write(address, data)
-        except RefusedError:
-            pass  # a write to many is not answered, not even a refused one
 
     # --- replies -------------------------------------------------------------------------------------------------------
     def _delay_s(self, request: Request) -> float:
@@ -230,6 +224,16 @@ class ServoLine:
             self.port.send(answer)
         else:
             self._loop.every(delay_s, lambda: bool(self.port.send(answer)))
+
+
+def _write_one(servo: Servo | None, address: int, data: bytes, size: int) -> None:
+    """A part of a write to many, which is not answered, not even refused."""
+    if servo is None or len(data) != size:
+        return
+    try:
+        servo.write(address, data)
+    except RefusedError:
+        return
 
 
 def _need(given: bytes, count: int) -> None:

@@ -53,9 +53,10 @@ XL330_M288 = MotorKind(1200, 0.52, 1470.0, 103 * math.tau / 60)
 
 @dataclass(frozen=True)
 class Drive:
-    """What a motor is to do: run to ``goal`` [counts] at ``speed`` [counts/s] with ``acceleration`` [counts/s^2], pushing with ``limit_nm``.
+    """What a motor is to do: run to ``goal`` [counts] at ``speed`` [counts/s] with ``acceleration`` [counts/s^2].
 
     Attributes:
+        duty: largest part of the supply that the motor gets. current_ma: largest current it may draw.
         limp: it has no current; ``goal`` counts for nothing.
         lead: furthest that the profile runs ahead of the motor [counts].
     """
@@ -63,7 +64,8 @@ class Drive:
     goal: float
     speed: float
     acceleration: float
-    limit_nm: float
+    duty: float = 1.0
+    current_ma: float = math.inf
     limp: bool = False
     lead: float = math.inf
 
@@ -116,13 +118,16 @@ class Motor:
         self._warm(dt_s)
         if not drive.limp:
             self._follow(dt_s, drive)
-        target = self.position + self._within_reach(dt_s, drive.limit_nm)
+        target = self.position + self._within_reach(dt_s, FRICTION_NM if drive.limp else self._torque_nm(drive))
         if drive.limp:
             self.setpoint, self._speed = target, 0.0
         return target
 
     def _follow(self, dt_s: float, drive: Drive) -> None:
         ahead = drive.goal - self.setpoint
+        if not ahead:
+            self._speed = 0.0
+            return
         speed = min(drive.speed, math.sqrt(2.0 * drive.acceleration * abs(ahead)) if drive.acceleration < math.inf else math.inf)
         step = drive.acceleration * dt_s
         wanted = math.copysign(speed, ahead)
@@ -133,9 +138,15 @@ class Motor:
             self.setpoint += self._speed * dt_s
         self.setpoint = min(max(self.setpoint, self.position - drive.lead), self.position + drive.lead)
 
+    def _torque_nm(self, drive: Drive) -> float:
+        """What current and duty leave of the stall torque at this speed."""
+        return self.kind.stall_nm * min(drive.duty, self.kind.load_at(drive.current_ma, abs(self.speed_part)))
+
     def _within_reach(self, dt_s: float, limit_nm: float) -> float:
         """How far the target may be from where the motor is, so that it pushes with its limit at most [counts]."""
         gap = self.setpoint - self.position
+        if not gap:
+            return 0.0
         push = self.effort_nm * math.copysign(1.0, gap)
         growth = math.exp(dt_s / RECOVERY_S)
         if push > limit_nm:

@@ -4,31 +4,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from dex_core.clock import NS, Clock, SteadyClock
-from dex_sim.dynamixel_motor import COUNTS_PER_RAD, COUNTS_PER_TURN, FRICTION_NM, XC330_M288, Drive, Motor, MotorKind
-from dex_sim.dynamixel_table import END, GOALS, ITEMS, POSITION_GAINS, PROFILE, RAM, ControlTable, Item
+from dex_sim.dynamixel_modes import LIMP, MODES, POSITION, PWM_FULL, TRIPPED, VELOCITY_COUNTS_S, drive_of
+from dex_sim.dynamixel_motor import COUNTS_PER_TURN, XC330_M288, Drive, Motor, MotorKind
+from dex_sim.dynamixel_table import END, GOALS, INDIRECT_ADDRESS, ITEMS, POSITION_GAINS, PROFILE, RAM, ControlTable, Item
 from dex_sim.dynamixel_wire import ALERT, Problem, RefusedError
 
 INPUT_VOLTAGE, OVERHEATING, ENCODER, ELECTRICAL_SHOCK, OVERLOAD = 0x01, 0x04, 0x08, 0x10, 0x20
 """Bits of the hardware error register and of the shutdown mask."""
 
-CURRENT, VELOCITY, POSITION, EXTENDED_POSITION, CURRENT_BASED_POSITION, PWM = 0, 1, 3, 4, 5, 16
-MODES = (CURRENT, VELOCITY, POSITION, EXTENDED_POSITION, CURRENT_BASED_POSITION, PWM)
-TRIPPED = 0xFF
 WATCHDOG_S = 0.02
-VELOCITY_COUNTS_S = 0.229 / 60 * COUNTS_PER_TURN
-"""One unit of velocity registers in counts/s."""
-ACCELERATION_COUNTS_S2 = 214.577 / 3600 * COUNTS_PER_TURN
-PWM_FULL = 885
 REBOOT_S = 0.2
 """How long a rebooting servo is deaf; chosen here."""
 IN_POSITION_COUNTS = 20
-FAR = 1e9
-LEAD_COUNTS = COUNTS_PER_TURN / 32
-"""Furthest ahead of a motor that its setpoint runs where there is no goal position, so that it turns back at once."""
-
 FOLLOWING_ERROR_COUNTS = COUNTS_PER_TURN / 16
+
+
+FIRST_MEASURE = ITEMS["realtime_tick"].address
+
+
+def _clipped(value: float, most: int) -> int:
+    return max(-most, min(most, round(value)))
 
 
 class Servo:
@@ -41,7 +39,7 @@ class Servo:
         clock: monotonic.
 
     Attributes:
-        dead: it neither answers nor obeys and has no torque, as with a broken cable.
+        table: its registers. motor: what it turns.
     """
 
     def __init__(
@@ -49,13 +47,26 @@ class Servo:
         return_delay: int = 250, clock: Clock | None = None,
     ) -> None:
         self.table, self.motor = ControlTable(), Motor(kind)
-        self.dead = False
+        self._dead = False
         self._clock = clock or SteadyClock()
         self._faults = 0
         self._deaf_until_ns = 0
         self._heard_ns = self._clock.now_ns()
         self._registered: tuple[int, bytes] | None = None
         self._turns = 0
+        self._order: Drive | None = None
+        motor = self.motor
+        self._measures: dict[str, Callable[[], int]] = {
+            "realtime_tick": lambda: self._clock.now_ns() // 1_000_000 % 32768,
+            "moving": lambda: int(self._moving()),
+            "moving_status": self._moving_status,
+            "present_pwm": lambda: _clipped(PWM_FULL * (motor.load + motor.speed_part), PWM_FULL),
+            "present_current": lambda: _clipped(motor.current_ma, 32767),
+            "present_velocity": lambda: round(motor.velocity / VELOCITY_COUNTS_S),
+            "present_position": lambda: self.present_position,
+            "position_trajectory": lambda: round(motor.setpoint) - self._turns * COUNTS_PER_TURN + self.table.get("homing_offset"),
+            "present_temperature": lambda: max(0, _clipped(motor.temperature_c, 255)),
+        }
         for name, value in (("model_number", kind.model), ("id", identifier), ("secondary_id", secondary_id), ("baud_rate", baud_code),
                             ("operating_mode", mode), ("return_delay_time", return_delay)):
             self.table.set(name, value)
@@ -66,6 +77,15 @@ class Servo:
     def identifier(self) -> int:
         """Its id now."""
         return self.table.get("id")
+
+    @property
+    def dead(self) -> bool:
+        """It neither answers nor obeys and has no torque, as with a broken cable."""
+        return self._dead
+
+    @dead.setter
+    def dead(self, dead: bool) -> None:
+        self._dead, self._order = dead, None
 
     @property
     def listens(self) -> bool:
@@ -88,8 +108,8 @@ class Servo:
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of a read, measurements fresh. Raises RefusedError."""
-        if address + size > 120:
-            self._publish()
+        if address + size > FIRST_MEASURE:
+            self._publish(*((address, size) if address + size <= INDIRECT_ADDRESS else (FIRST_MEASURE, END)))
         return self.table.read(address, size)
 
     def write(self, address: int, data: bytes, *, by_group: bool = False) -> None:
@@ -138,6 +158,7 @@ class Servo:
         self._turns = math.floor(self.motor.position / COUNTS_PER_TURN)
         self.motor.rest()
         self.table.set("goal_position", self.present_position)
+        self._order = None
 
     # --- what the simulation does --------------------------------------------------------------------------------------
     @property
@@ -158,6 +179,7 @@ class Servo:
         self.motor.rest()
         self.table.set("hardware_error_status", 0)
         self.table.set("goal_position", self.present_position)
+        self._order = None
 
     def inject(self, bits: int) -> None:
         """Sets hardware errors, as its own protection would; a reboot clears them."""
@@ -179,6 +201,7 @@ class Servo:
         self.table.set("goal_current", self.table.get("current_limit"))
         self.table.set("goal_velocity", 0)
         self.table.set("goal_position", self.present_position)
+        self._order = None
 
     def _check(self, item: Item, value: int, by_group: bool) -> None:
         name, get = item.name, self.table.get
@@ -204,6 +227,7 @@ class Servo:
 
     def _store(self, name: str, value: int) -> None:
         self.table.set(name, value)
+        self._order = None
         if name == "operating_mode":
             self._reset_control()
         elif name == "torque_enable":
@@ -216,14 +240,14 @@ class Servo:
 
     def _protect(self) -> None:
         get = self.table.get
-        errors = get("hardware_error_status") | self._faults
+        errors = self._faults | (OVERLOAD if self.motor.overloaded else 0)
         if self.motor.temperature_c >= get("temperature_limit"):
             errors |= OVERHEATING
-        if self.motor.overloaded:
-            errors |= OVERLOAD
-        self.table.set("hardware_error_status", errors)
-        if errors & get("shutdown"):
+        if errors & ~get("hardware_error_status"):
+            self.table.set("hardware_error_status", errors | get("hardware_error_status"))
+        if self._shut_down() and get("torque_enable"):
             self.table.set("torque_enable", 0)
+            self._order = None
 
     def _watch(self) -> None:
         watchdog = self.table.get("bus_watchdog")
@@ -232,52 +256,22 @@ class Servo:
         if self._clock.now_ns() - self._heard_ns > watchdog * WATCHDOG_S * NS:
             self.table.set("bus_watchdog", TRIPPED)
             self.motor.rest()
+            self._order = None
 
     def _drive(self) -> Drive:
-        get = self.table.get
-        mode, goal_current = get("operating_mode"), get("goal_current")
-        if not self.torque or (mode == CURRENT and not goal_current):
-            return Drive(0.0, 0.0, math.inf, FRICTION_NM, limp=True)
-        duty = abs(get("goal_pwm")) / PWM_FULL
-        limit_nm = self._torque_nm(mode, duty)
-        if get("bus_watchdog") == TRIPPED:
-            return Drive(self.motor.setpoint, 0.0, math.inf, limit_nm)
-        full = self.motor.kind.no_load_rad_s * COUNTS_PER_RAD * duty
-        if mode == VELOCITY:
-            goal = get("goal_velocity")
-            return Drive(math.copysign(FAR, goal), abs(goal) * VELOCITY_COUNTS_S, self._acceleration(), limit_nm, lead=LEAD_COUNTS)
-        if mode in (CURRENT, PWM):
-            goal = goal_current if mode == CURRENT else get("goal_pwm")
-            return Drive(math.copysign(FAR, goal), full, math.inf, limit_nm, lead=LEAD_COUNTS)
-        profile = get("profile_velocity") * VELOCITY_COUNTS_S or math.inf
-        goal = get("goal_position") - get("homing_offset") + self._turns * COUNTS_PER_TURN
-        return Drive(goal, min(profile, full), self._acceleration() if profile < math.inf else math.inf, limit_nm)
-
-    def _acceleration(self) -> float:
-        return self.table.get("profile_acceleration") * ACCELERATION_COUNTS_S2 or math.inf
-
-    def _torque_nm(self, mode: int, duty: float) -> float:
-        """What goal current and PWM leave of the stall torque."""
-        goal = "goal_current" if mode in (CURRENT, CURRENT_BASED_POSITION) else "current_limit"
-        current_ma = abs(self.table.get(goal))
-        return self.motor.kind.stall_nm * min(duty, self.motor.kind.load_at(current_ma, abs(self.motor.speed_part)))
+        """What the registers make of the motor; kept until one of them changes."""
+        if self._order is None:
+            self._order = drive_of(self.table, self.motor, self._turns) if self.torque else LIMP
+        return self._order
 
     def _moving(self) -> bool:
         return abs(self.motor.velocity) > self.table.get("moving_threshold") * VELOCITY_COUNTS_S
 
-    def _publish(self) -> None:
-        """Measurements into registers 120 to 146."""
-        motor, put = self.motor, self.table.set
-        put("realtime_tick", self._clock.now_ns() // 1_000_000 % 32768)
-        put("moving", int(self._moving()))
-        put("moving_status", self._moving_status())
-        put("present_pwm", max(-PWM_FULL, min(PWM_FULL, round(PWM_FULL * (motor.load + motor.speed_part)))))
-        put("present_current", max(-32768, min(32767, round(motor.current_ma))))
-        put("present_velocity", round(motor.velocity / VELOCITY_COUNTS_S))
-        put("present_position", self.present_position)
-        put("velocity_trajectory", 0)
-        put("position_trajectory", round(motor.setpoint) - self._turns * COUNTS_PER_TURN + self.table.get("homing_offset"))
-        put("present_temperature", max(0, min(255, round(motor.temperature_c))))
+    def _publish(self, address: int, size: int) -> None:
+        """Measurements that lie within these bytes into their registers."""
+        for name, measure in self._measures.items():
+            if address <= ITEMS[name].address < address + size:
+                self.table.set(name, measure())
 
     def _moving_status(self) -> int:
         """In position, profile ongoing, following error, and which profile."""

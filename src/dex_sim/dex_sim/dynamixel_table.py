@@ -27,14 +27,13 @@ class Item:
     initial: int = 0
     low: int | None = None
     high: int | None = None
-
-    @property
-    def signed(self) -> bool:
-        """Whether it holds negative numbers."""
-        return (self.low is not None and self.low < 0) or self.name in SIGNED_READINGS
+    signed: bool = False
 
 
-SIGNED_READINGS = ("present_pwm", "present_current", "present_velocity", "present_position", "velocity_trajectory", "position_trajectory")
+def _signed(name: str, address: int, size: int, low: int | None = None, high: int | None = None, initial: int = 0) -> Item:
+    return Item(name, address, size, initial, low, high, signed=True)
+
+
 GAIN = 16383
 
 ITEMS = {
@@ -50,7 +49,7 @@ ITEMS = {
         Item("operating_mode", 11, 1, 3, 0, 16),
         Item("secondary_id", 12, 1, 255, 0, 255),
         Item("protocol_type", 13, 1, 2, 2, 22),
-        Item("homing_offset", 20, 4, 0, -1_044_479, 1_044_479),
+        _signed("homing_offset", 20, 4, -1_044_479, 1_044_479),
         Item("moving_threshold", 24, 4, 10, 0, 1023),
         Item("temperature_limit", 31, 1, 70, 0, 100),
         Item("max_voltage_limit", 32, 2, 70, 31, 70),
@@ -76,21 +75,21 @@ ITEMS = {
         Item("feedforward_2nd_gain", 88, 2, 0, 0, GAIN),
         Item("feedforward_1st_gain", 90, 2, 0, 0, GAIN),
         Item("bus_watchdog", 98, 1, 0, 0, 127),
-        Item("goal_pwm", 100, 2, 885, -885, 885),
-        Item("goal_current", 102, 2, 2352, -2352, 2352),
-        Item("goal_velocity", 104, 4, 0, -2047, 2047),
+        _signed("goal_pwm", 100, 2, -885, 885, 885),
+        _signed("goal_current", 102, 2, -2352, 2352, 2352),
+        _signed("goal_velocity", 104, 4, -2047, 2047),
         Item("profile_acceleration", 108, 4, 0, 0, 32767),
         Item("profile_velocity", 112, 4, 0, 0, 32767),
-        Item("goal_position", 116, 4, 0, -TURNS, TURNS),
+        _signed("goal_position", 116, 4, -TURNS, TURNS),
         Item("realtime_tick", 120, 2),
         Item("moving", 122, 1),
         Item("moving_status", 123, 1),
-        Item("present_pwm", 124, 2),
-        Item("present_current", 126, 2),
-        Item("present_velocity", 128, 4),
-        Item("present_position", 132, 4),
-        Item("velocity_trajectory", 136, 4),
-        Item("position_trajectory", 140, 4),
+        _signed("present_pwm", 124, 2),
+        _signed("present_current", 126, 2),
+        _signed("present_velocity", 128, 4),
+        _signed("present_position", 132, 4),
+        _signed("velocity_trajectory", 136, 4),
+        _signed("position_trajectory", 140, 4),
         Item("present_input_voltage", 144, 2, 50),
         Item("present_temperature", 146, 1, 30),
         Item("backup_ready", 147, 1),
@@ -99,6 +98,9 @@ ITEMS = {
     )
 }
 _AT = {item.address + i: item for item in ITEMS.values() for i in range(item.size)}
+_BEGINS = {(item.address, item.size): item for item in ITEMS.values() if item.low is not None and item.address < INDIRECT_DATA}
+"""What a write of one whole item means, which nearly all of them are."""
+
 GOALS = ("goal_pwm", "goal_current", "goal_velocity", "goal_position")
 PROFILE = ("profile_acceleration", "profile_velocity")
 POSITION_GAINS = ("position_d_gain", "position_i_gain", "position_p_gain", "feedforward_2nd_gain", "feedforward_1st_gain")
@@ -109,6 +111,7 @@ class ControlTable:
 
     def __init__(self) -> None:
         self._bytes = bytearray(END)
+        self._values: dict[str, int] = {}
         self.restore(range(END))
 
     def restore(self, addresses: range) -> None:
@@ -119,13 +122,14 @@ class ControlTable:
 
     def get(self, name: str) -> int:
         """One value."""
-        item = ITEMS[name]
-        return int.from_bytes(self._bytes[item.address : item.address + item.size], "little", signed=item.signed)
+        return self._values[name]
 
     def set(self, name: str, value: int) -> None:
         """Stores one value, whatever may be written."""
-        item = ITEMS[name]
-        self._bytes[item.address : item.address + item.size] = int(value).to_bytes(item.size, "little", signed=item.signed)
+        if self._values.get(name) != value:
+            item = ITEMS[name]
+            self._values[name] = value = int(value)
+            self._bytes[item.address : item.address + item.size] = value.to_bytes(item.size, "little", signed=item.signed)
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of a read. Raises RefusedError (ACCESS) where nothing is defined."""
@@ -139,22 +143,29 @@ class ControlTable:
 
     def check_write(self, address: int, data: bytes) -> list[tuple[Item, int]]:
         """Splits a write into items and values. Raises RefusedError (ACCESS, LENGTH, RANGE) before anything is changed."""
+        whole = _BEGINS.get((address, len(data)))
+        if whole is not None:
+            return [(whole, self._value_of(whole, data))]
         placed = {self._leads_to(address + i): byte for i, byte in enumerate(data)}
         changes: dict[str, tuple[Item, int]] = {}
         for place in placed:
             item = _AT.get(place)
-            if item is None or item.low is None or item.high is None:
+            if item is None or item.low is None:
                 raise RefusedError(Problem.ACCESS, f"address {place} cannot be written")
             own = range(item.address, item.address + item.size)
             if any(part not in placed for part in own):
                 raise RefusedError(Problem.LENGTH, f"{item.name} has {item.size} bytes; some are missing")
-            value = int.from_bytes(bytes(placed[part] for part in own), "little", signed=item.signed)
-            if not item.low <= value <= item.high:
-                raise RefusedError(Problem.RANGE, f"{item.name} = {value}; allowed {item.low} to {item.high}")
-            changes[item.name] = (item, value)
+            changes[item.name] = (item, self._value_of(item, bytes(placed[part] for part in own)))
         if not changes:
             raise RefusedError(Problem.LENGTH, "a write without data")
         return list(changes.values())
+
+    @staticmethod
+    def _value_of(item: Item, data: bytes) -> int:
+        value = int.from_bytes(data, "little", signed=item.signed)
+        if item.low is None or item.high is None or not item.low <= value <= item.high:
+            raise RefusedError(Problem.RANGE, f"{item.name} = {value}; allowed {item.low} to {item.high}")
+        return value
 
     def _leads_to(self, place: int) -> int:
         """Where an address really is: indirect data lie where their indirect address says."""

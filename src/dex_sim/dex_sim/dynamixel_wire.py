@@ -118,10 +118,13 @@ def fast_status(answers: Sequence[tuple[int, int, bytes]], promised: int) -> byt
         answers: of the servos that joined in, in the order asked for; one that is silent ends the packet there.
         promised: bytes that all servos together would have added, which the first of them announces.
     """
-    packet = HEADER + bytes([BROADCAST]) + (promised + 1).to_bytes(2, "little") + bytes([Instruction.STATUS])
+    packet = part = HEADER + bytes([BROADCAST]) + (promised + 1).to_bytes(2, "little") + bytes([Instruction.STATUS])
+    crc, checksum = crc16(part), b""
     for identifier, error, data in answers:
-        packet += bytes([error, identifier]) + data
-        packet += crc16(packet).to_bytes(2, "little")
+        part = bytes([error, identifier]) + data
+        crc = crc16(part, crc16(checksum, crc))
+        checksum = crc.to_bytes(2, "little")
+        packet += part + checksum
     return packet
 
 

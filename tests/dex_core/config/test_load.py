@@ -117,15 +117,9 @@ def test_a_hand_without_device_simulator_is_simulated_by_a_stand_in_and_real_by_
     assert {(cell.driver_of("right_hand"), cell.transport_of("right_hand")) for cell in cells} == {("inspire_modbus", "modbus_tcp")}
 
 
-@pytest.mark.parametrize("hand", ["leap"])
-def test_stand_ins_of_both_sides_never_meet(hand: str) -> None:
-    cell = load_cell("xarm_bimanual", hand=hand)
-    addresses = {cell.address_of(name) for name in cell.interfaces}
-    assert len(addresses) == 4 and {cell.transport_of(f"{side}_hand") for side in ("left", "right")} == {"simulated"}
-
-
 @pytest.mark.parametrize(("hand", "driver", "transport"), [
     ("ability", "ability_serial", "ability_serial"), ("xhand", "xhand_serial", "xhand_serial"), ("dexh13", "dexh13_sdk", "paxini_serial"),
+    ("leap", "leap_dynamixel", "dynamixel"),
 ])
 def test_a_hand_with_a_device_simulator_is_simulated_by_its_own_driver(hand: str, driver: str, transport: str) -> None:
     cell = load_cell("xarm_bimanual", hand=hand)
