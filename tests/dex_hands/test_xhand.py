@@ -249,7 +249,7 @@ def test_a_warning_is_told_and_stops_nothing(rig: Rig, code: int, board: str) ->
 
 def test_temperature_current_and_touch_are_told(rig: Rig) -> None:
     driver = rig.driver
-    assert driver.touch() == {}
+    assert driver.touch() == {} and driver.currents() is None
     rig.ready()
     rig.hand.set_temperature("hand_ring_joint1", 47.0)
     rig.hand.press(4, (0.5, -0.3, 20.2))
@@ -258,6 +258,10 @@ def test_temperature_current_and_touch_are_told(rig: Rig) -> None:
     assert values["left_hand_ring_joint1.temperature_c"] == "47" and float(values["current_a"]) == 0.0
     assert np.allclose(touch["little"], (0.5, -0.3, 20.2)) and np.allclose(touch["little_cells"].sum(axis=0), (0.5, -0.3, 20.2))
     assert touch["thumb_cells"].shape == (120, 3) and not touch["thumb"].any() and driver.touch_unit == "N"
+    currents = driver.currents()
+    assert currents is not None and currents.shape == (12,) and not currents.any()
+    driver.disconnect()
+    assert driver.touch() == {}
 
 
 # -- what happens to a line -------------------------------------------------------------------------------------------------

@@ -190,8 +190,8 @@ class DexH13Driver:
 
     # -- what else it says ------------------------------------------------------------------------------------------------
     def touch(self) -> Mapping[str, Array]:
-        """Newest touch, never blocks: ``index_proximal`` .. ``thumb_distal`` -> (3,) force [N]. Empty before the first."""
-        return dict(self._touch)
+        """``index_proximal`` .. ``thumb_distal`` -> (3,) force [N], newest; empty before the first and after a lost link."""
+        return dict(self._touch) if self.worker.running else {}
 
     def health(self) -> DeviceHealth:
         """Newest health, at most ``STATUS_PERIOD_S`` older than the newest read; never blocks."""

@@ -173,12 +173,17 @@ class XHandDriver:
 
     # -- what else it says ------------------------------------------------------------------------------------------------
     def touch(self) -> Mapping[str, Array]:
-        """Newest touch, never blocks: ``thumb`` .. ``little`` -> (3,) resultant force, ``thumb_cells`` .. -> (120, 3) [N]. Empty before the first."""
+        """``thumb`` .. ``little`` -> (3,) resultant force, ``thumb_cells`` .. -> (120, 3) [N], newest; empty before the first or without a link."""
         reading = self._reading
-        if reading is None:
+        if reading is None or not self._link.connected:
             return {}
         whole = {name: reading.force_n[tip] for tip, name in enumerate(TIP_NAMES)}
         return whole | {f"{name}_cells": reading.cells_n[tip] for tip, name in enumerate(TIP_NAMES)}
+
+    def currents(self) -> Array | None:
+        """(12,) motor currents [A], newest; None before the first."""
+        reading = self._reading
+        return None if reading is None else reading.current_ma / 1e3
 
     def health(self) -> DeviceHealth:
         """Newest health; never blocks."""
