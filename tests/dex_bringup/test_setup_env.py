@@ -144,6 +144,15 @@ def test_a_wrong_python_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         system.check_python()
 
 
+def test_an_old_c_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system.platform, 'libc_ver', lambda: ('glibc', '2.31'))
+    with pytest.raises(SetupError, match='glibc 2.31 will not do, 2.34 is needed'):
+        system.check_python()
+    for enough in ('2.34', '2.39', '3.0'):
+        monkeypatch.setattr(system.platform, 'libc_ver', lambda version=enough: ('glibc', version))
+        system.check_python()
+
+
 def test_what_cannot_be_installed_is_named_in_one_line(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(system, 'apt_prefix', lambda: None)

@@ -15,6 +15,7 @@ from pathlib import Path
 from .shell import Console, SetupError, clean_environment, run
 
 PYTHONS = ((3, 10), (3, 13))  # oldest and newest with wheels
+GLIBC = (2, 34)  # of pylibfranka's wheel, the newest that is asked for
 DRIVER_FOLDERS = ('/usr/lib/x86_64-linux-gnu/dri', '/usr/lib64/dri', '/usr/lib/dri')
 
 
@@ -28,6 +29,10 @@ def check_python() -> None:
         raise SetupError(f'Python {platform.python_version()} ({sys.executable}) will not do, 3.10 to 3.13 is needed: {hint}')
     if sys.platform != 'linux' or platform.machine() != 'x86_64':
         raise SetupError(f'the ROS wheels are for x86-64 Linux, this is {platform.machine()} {sys.platform}: use docker/')
+    library, version = platform.libc_ver()
+    numbers = tuple(int(part) for part in version.split('.') if part.isdigit())
+    if library == 'glibc' and numbers[:2] < GLIBC:
+        raise SetupError(f'glibc {version} will not do, {GLIBC[0]}.{GLIBC[1]} is needed (Ubuntu 22.04, Debian 12 or newer): use docker/')
 
 
 def library_loads(name: str) -> bool:
