@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import psutil
 from rclpy.context import Context
 from rclpy.node import Node
 
@@ -109,8 +110,8 @@ class MadeUpPolicy:
 
 
 @contextmanager
-def processes(cell_file: Path) -> Iterator[None]:
-    """Gate and driver of the cell, as `dex up` starts them."""
+def processes(cell_file: Path) -> Iterator[dict[str, psutil.Process]]:
+    """Gate and driver of the cell, as `dex up` starts them, by name."""
     environment = {**os.environ, **process_environment()}
     commands = (("dex_control.gate_node", "gate"), ("dex_arms.arm_node", ARM))
     started = [
@@ -121,7 +122,7 @@ def processes(cell_file: Path) -> Iterator[None]:
         for module, name in commands
     ]
     try:
-        yield
+        yield {name: psutil.Process(process.pid) for (_module, name), process in zip(commands, started, strict=True)}
     finally:
         for process in started:
             process.send_signal(signal.SIGTERM)
@@ -146,7 +147,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         cell.save(cell_file)
         arm = cell.interface(ARM)
         controller = stack.enter_context(XArmController(KinematicPlant(arm.names, arm.home), cell.address_of(ARM)))
-        stack.enter_context(processes(cell_file))
+        running = stack.enter_context(processes(cell_file))
         node = Node("servo_rate", context=context)
         stack.callback(node.destroy_node)
         stack.enter_context(spinning(node))
@@ -154,12 +155,15 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         say(f"one xArm7 at {options.rate:g} Hz for {options.seconds:g} s")
         _start_goal(node, policy)
         time.sleep(SETTLE_S)
+        used_s = {name: _cpu_s(process) for name, process in running.items()}
         controller.servo_statistics.reset()
         time.sleep(options.seconds)
         figures = controller.servo_statistics.summary(1.0 / options.rate)
+        cores = {f"{name}_process_cores": (_cpu_s(process) - used_s[name]) / options.seconds for name, process in running.items()}
         commands = PolledSubscription(node, JointCommand, names.JOINT_COMMAND, qos.COMMAND)
         figures["tracking_at_the_end"] = float(wait_for(commands.take_newest, "the gate").mode == JointCommand.TRACK)
     figures = {f"{ARM}_servo_{name}": value for name, value in figures.items()}
+    figures.update(cores)
     expected = options.rate * options.seconds
     figures["received_of_expected"] = figures[f"{ARM}_servo_received"] / expected
     goals = (
@@ -167,6 +171,11 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         Goal("received_of_expected", at_least=0.99), Goal(f"{ARM}_servo_tracking_at_the_end", at_least=1.0),
     )
     return Report("servo-rate", figures, goals)
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
 
 
 def _start_goal(node: Node, policy: MadeUpPolicy) -> None:
