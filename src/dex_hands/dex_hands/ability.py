@@ -72,7 +72,7 @@ class AbilityDriver:
         self._ours = self._enabled = self._holding = False  # ours: in API mode, for all that is known here
         self._alive_ns = self._current_ns = 0
         self._velocity, self._current = np.zeros(6), np.full(6, np.nan)
-        self._touch: Mapping[str, Array] = {}
+        self._touch = b""
         self._limited = 0
         self._lost = ("", "")
         self._end_keeping: threading.Event | None = None
@@ -171,7 +171,8 @@ class AbilityDriver:
     # -- what else it says ----------------------------------------------------------------------------------------------
     def touch(self) -> Mapping[str, Array]:
         """Finger -> (6,) newest counts of its touch sites, 0 to 4095; empty before the first reading. See ``ability_wire.touch_newton``."""
-        return self._touch
+        packed = self._touch
+        return dict(zip(wire.TOUCHED, wire.unpack_touch(packed), strict=True)) if packed else {}
 
     def currents(self) -> Array:
         """(6,) newest motor currents [A]; NaN before the first reading."""
@@ -229,8 +230,8 @@ class AbilityDriver:
             self._velocity = reply.rotor_rad_s / wire.GEAR
         if reply.current_a is not None:
             self._current, self._current_ns = reply.current_a, self._alive_ns
-        if reply.touch is not None:
-            self._touch = dict(zip(wire.TOUCHED, reply.touch, strict=True))
+        if reply.packed_touch is not None:
+            self._touch = reply.packed_touch
 
     def _forget(self) -> None:
         """The hand is not ours any more, and no thread keeps it."""

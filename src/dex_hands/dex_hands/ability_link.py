@@ -115,7 +115,7 @@ class AbilityLink:
         if port.in_waiting:
             port.reset_input_buffer()
         self._unstuffer.clear()
-        port.write(self._framed(body))
+        os.write(port.fileno(), self._framed(body))  # a few bytes, which the driver of the port takes at once
         until = min(deadline, time.monotonic() + TRY_S)
         plain = b""
         while (left_s := until - time.monotonic()) > 0.0:

@@ -79,7 +79,7 @@ class Reply(NamedTuple):
 
     Attributes:
         header: the format header it answers.
-        touch: (5, 6) counts of 12 bits, rows as TOUCHED.
+        packed_touch: the 45 bytes that :attr:`touch` unpacks.
         limited: bit per motor: its request is not followed as it stands, because of a collision or of heat.
     """
 
@@ -87,8 +87,13 @@ class Reply(NamedTuple):
     position_deg: Array
     current_a: Array | None
     rotor_rad_s: Array | None
-    touch: Array | None
+    packed_touch: bytes | None
     limited: int
+
+    @property
+    def touch(self) -> Array | None:
+        """(5, 6) counts of 12 bits, rows as TOUCHED."""
+        return None if self.packed_touch is None else unpack_touch(self.packed_touch)
 
 
 def with_checksum(body: bytes) -> bytes:
@@ -126,7 +131,7 @@ class Unstuffer:
 
 def to_counts(mode: Mode, values: Sequence[float] | Array) -> Array:
     """Values in deg, deg/s, A or % of duty as the six integers that are sent."""
-    return np.clip(np.rint(np.asarray(values, dtype=np.float64) * COUNTS_PER_UNIT[mode]), -32767, 32767)
+    return np.minimum(np.maximum(np.rint(np.asarray(values, dtype=np.float64) * COUNTS_PER_UNIT[mode]), -32767), 32767)
 
 
 def command_body(address: int, mode: Mode, variant: Variant, counts: Sequence[int] | Array) -> bytes:
@@ -160,7 +165,7 @@ def decode(body: bytes, *, header: int | None = None) -> Reply:
     if variant is Variant.CURRENT_VELOCITY:
         speed = np.array(_SPEEDS.unpack_from(body, _PAIRS.size), dtype=np.float64) / COUNTS_PER_ROTOR_RAD_S
         return Reply(body[0], position, second / COUNTS_PER_A, speed, None, body[-2] & 0x3F)
-    touch = _unpack_touch(body[_PAIRS.size : -2])
+    touch = body[_PAIRS.size : -2]
     if variant is Variant.CURRENT_TOUCH:
         return Reply(body[0], position, second / COUNTS_PER_A, None, touch, body[-2] & 0x3F)
     return Reply(body[0], position, None, second / COUNTS_PER_ROTOR_RAD_S, touch, body[-2] & 0x3F)
@@ -177,6 +182,13 @@ def decode_register(body: bytes) -> int:
     return value
 
 
+def unpack_touch(packed: bytes) -> Array:
+    """45 bytes -> (5, 6): three bytes hold two values of 12 bits, the low one first."""
+    three = np.frombuffer(packed, dtype=np.uint8).reshape(-1, 3).astype(np.uint16)
+    pairs = np.stack([three[:, 0] | (three[:, 1] & 0x0F) << 8, three[:, 1] >> 4 | three[:, 2] << 4], axis=1)
+    return pairs.reshape(len(TOUCHED), SITES).astype(np.float64)
+
+
 def touch_newton(counts: Array) -> Array:
     """Rough forces [N] of touch counts by PSYONIC's placeholder constants, which no calibration stands behind: untouched is about 0.9 N.
 
@@ -190,10 +202,3 @@ def touch_newton(counts: Array) -> Array:
 def _check_sum(body: bytes) -> None:
     if not body or sum(body) & 0xFF:
         raise FrameError(f"checksum of {len(body)} bytes is off by {sum(body) & 0xFF}")
-
-
-def _unpack_touch(packed: bytes) -> Array:
-    """45 bytes -> (5, 6): three bytes hold two values of 12 bits, the low one first."""
-    three = np.frombuffer(packed, dtype=np.uint8).reshape(-1, 3).astype(np.uint16)
-    pairs = np.stack([three[:, 0] | (three[:, 1] & 0x0F) << 8, three[:, 1] >> 4 | three[:, 2] << 4], axis=1)
-    return pairs.reshape(len(TOUCHED), SITES).astype(np.float64)
