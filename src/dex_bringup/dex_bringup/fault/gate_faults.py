@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from dex_bringup.fault.play import Seen, Stage, Unexpected, expect
-from dex_bringup.fault.rig import GOAL, GateRig
+from dex_bringup.fault.rig import GOAL, STEPS, GateRig
 from dex_control.gate import CommandMode
 from dex_core.chunks import ChunkRefused
 from dex_core.clock import NS, ManualClock, Ticker
 from dex_core.config import ControlConfig
+from dex_core.config.safety import Box, SafetyConfig
 from dex_core.config.strict import build
 from dex_core.decode.pose import PoseDecoder
 from dex_core.decode.slices import SliceDecoder
@@ -145,3 +146,40 @@ def wrong_frame(stage: Stage) -> Seen:
         else:
             raise Unexpected(f"poses in frame {frame!r} were decoded")
     return Seen("fails closed: " + ", ".join(refused))
+
+
+TOGETHER = {"joint1": 1.2, "joint2": 0.52, "joint4": 0.84, "joint6": -0.47}
+"""How an xArm7 turns inwards and stretches [rad], the left one by minus joint1: until the hands would overlap."""
+
+
+def arms_meet(stage: Stage) -> Seen:
+    """F30: a chunk that brings both hands together, seen as a whole; then unseen but for each command; then a workspace."""
+    rig = GateRig(stage.cell).run(move=0.0)
+    rig.send(rig.chunk(1, knots=rig.joints + np.linspace(0.0, 1.0, STEPS)[:, None] * _together(rig)))
+    words = rig.refused("collision", 1)
+    rig = GateRig(stage.cell).run(move=0.0)
+    rig.gate.space.examine = lambda *_args: (None, [])  # blind to whole chunks
+    way = np.minimum(1.0, np.linspace(0.0, 2.0, 2 * STEPS))[:, None]
+    rig.send(rig.chunk(1, knots=rig.joints + way * _together(rig)))
+    slowest = 1.0
+    for _ in range(700):
+        rig.step(0.01)
+        slowest = min(slowest, rig.gate.report().speed_share)
+        if not rig.running:
+            break
+    expect(rig.gate.status.reason == Reason.COLLISION and rig.gate.status.latched, f"{rig.gate.status}")
+    expect(slowest < 0.05, f"it was slowed down to {slowest:.2f} of its speed alone")
+    boxed = replace(stage.cell, safety=SafetyConfig(workspaces={"left_arm": Box((-1.0, -1.0, -1.0), (0.4, 1.0, 1.0))}, distances={}))
+    rig = GateRig(boxed).run(move=0.0)
+    rig.send(rig.chunk(1, knots=rig.joints + np.linspace(0.0, 1.0, STEPS)[:, None] * _together(rig)))
+    left = rig.refused("workspace", 1)
+    return Seen(f"whole chunk refused [collision]: {words}; met in motion: slowed to nothing, both arms hold [collision]; workspace refused: {left}")
+
+
+def _together(rig: GateRig) -> np.ndarray:
+    names = rig.cell.joint_names
+    move = np.zeros(len(names))
+    for joint, turn in TOGETHER.items():
+        for side in ("left", "right"):
+            move[names.index(f"{side}_{joint}")] = -turn if (side, joint) == ("left", "joint1") else turn
+    return move

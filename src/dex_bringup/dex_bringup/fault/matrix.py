@@ -52,6 +52,7 @@ MATRIX: tuple[Fault, ...] = (
           "live_faults:lifecycle_misuse"),
     Fault("F28", "two goals, cancel in mid-goal", "RunTask", "one owner, a terminal state always", "live", "live_faults:two_goals"),
     Fault("F29", "stop asserted and released", "gate/stop, gate/reset", "latched; reset and a new goal", "gate", "gate_faults:stop_and_release"),
+    Fault("F30", "the hands meet, a workspace is left", "scripted targets", "slow down, then stop, both arms", "gate", "gate_faults:arms_meet"),
     Fault("F31", "poses out of reach, a flip", "crafted poses", "nearest feasible, residual reported", "gate", "gate_faults:infeasible"),
     Fault("F32", "model truncated, flipped, NaN, of another hand, missing", "bytes of a bundle", "refused with file and reason", "parser",
           "file_faults:corrupted_model"),
@@ -66,7 +67,6 @@ MATRIX: tuple[Fault, ...] = (
 
 LEFT_OUT: dict[str, str] = {
     "F18": "no node segments or reads depth yet: the policy sees the colour picture",
-    "F30": "the gate's distances and workspaces are proven by its own tests (dex_control); not played here",
     "F39": "no policy runs on a GPU or on another machine here; an inference that raises ends the policy's thread, which its own tests show",
     "F41": "an hour: `dex bench soak --minutes 60`",
 }
