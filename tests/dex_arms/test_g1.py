@@ -24,6 +24,7 @@ from dex_sim.g1 import G1Robot
 from dex_sim.plant import KinematicPlant
 
 RAMP_S = 0.1
+EVERY_COMMAND = Topic("arm_sdk", "unitree_hg/LowCmd", depth=5000)
 BODY = load_cell("g1").interface("body")
 LEGS = np.array([any(part in name for part in ("hip", "knee", "ankle")) for name in BODY.names])
 WAIST = np.array([name.startswith("waist") for name in BODY.names])
@@ -39,7 +40,7 @@ class Rig:
         self.robot_link.open()
         self.robot = G1Robot(BODY, self.plant, self.robot_link, mode_machine=mode_machine)
         self.robot.start()
-        self.wire = self.bus.join((), (Topic("arm_sdk", "unitree_hg/LowCmd", depth=5000),))
+        self.wire = self.bus.join((), (EVERY_COMMAND,))
         self.wire.open()
         self.driver = self.new_driver()
 
@@ -54,8 +55,7 @@ class Rig:
 
     def commands(self) -> list[np.ndarray]:
         """Every arm_sdk frame since the last call."""
-        (topic,) = self.wire._queues
-        return [unpack_frame(sample.data, LOW_CMD) for sample in self.wire.take(topic)]
+        return [unpack_frame(sample.data, LOW_CMD) for sample in self.wire.take(EVERY_COMMAND)]
 
     def weights(self) -> np.ndarray:
         return np.array([float(frame["motor_cmd"]["q"][WEIGHT_MOTOR]) for frame in self.commands()])

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This project's end of a G1's DDS topics as a process: ``robot DOMAIN SECONDS`` simulates, ``driver DOMAIN SECONDS`` drives. Ends with JSON."""
+"""This project's end of a G1's DDS topics as a process: ``robot DOMAIN`` simulates, ``driver DOMAIN`` drives. SIGTERM ends it, with JSON."""
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -17,6 +19,8 @@ from dex_sim.plant import KinematicPlant
 
 BODY = load_cell("g1").interface("body")
 ELBOW = BODY.names.index("left_elbow_joint")
+LONG_S = 120.0
+ended = threading.Event()
 
 
 def say(words: str) -> None:
@@ -25,7 +29,7 @@ def say(words: str) -> None:
     sys.stdout.flush()
 
 
-def robot(address: str, seconds: float) -> dict[str, object]:
+def robot(address: str) -> dict[str, object]:
     """A simulated robot on a kinematic plant."""
     link = RosTopicLink("simulated_g1", address, g1.WRITES, g1.READS)
     link.open()
@@ -33,25 +37,28 @@ def robot(address: str, seconds: float) -> dict[str, object]:
     device = g1.G1Robot(BODY, plant, link)
     device.start()
     say("started")
-    time.sleep(seconds)
+    until, said = time.monotonic() + LONG_S, False
+    while not ended.wait(0.05) and time.monotonic() < until:
+        if not said and plant.read().position_rad[ELBOW] - BODY.home[ELBOW] > 0.19:
+            said = True
+            say("raised")
     device.close()
     link.close()
     return {"commands": device.commands, "refused": device.refused, "weight": device.weight,
             "raised": round(float(plant.read().position_rad[ELBOW] - BODY.home[ELBOW]), 3)}
 
 
-def driver(address: str, seconds: float) -> dict[str, object]:
+def driver(address: str) -> dict[str, object]:
     """Takes the arms, raises an elbow by 0.2 rad, gives them back; joins again whenever the robot was lost."""
     device = UnitreeG1Driver(BODY, RosTopicLink("g1_driver", address, WRITES, READS), ramp_s=0.5, state_max_age_s=0.5)
-    until, losses, raised, rounds = time.monotonic() + seconds, 0, 0.0, 0
-    while time.monotonic() < until:
+    until, losses, raised, rounds = time.monotonic() + LONG_S, 0, 0.0, 0
+    while not ended.is_set() and time.monotonic() < until:
         try:
             device.connect()
             device.enable()
             raised, rounds = raise_elbow(device), rounds + 1
-            while time.monotonic() < until:
+            while not ended.wait(0.02) and time.monotonic() < until:
                 device.command(device.read().position_rad)
-                time.sleep(0.02)
         except ConnectionLostError:
             losses += 1
             say("lost")
@@ -71,4 +78,5 @@ def raise_elbow(device: UnitreeG1Driver) -> float:
 
 
 if __name__ == "__main__":
-    say(json.dumps({"robot": robot, "driver": driver}[sys.argv[1]](f"dds:{sys.argv[2]}", float(sys.argv[3]))))
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    say(json.dumps({"robot": robot, "driver": driver}[sys.argv[1]](f"dds:{sys.argv[2]}")))

@@ -2,7 +2,7 @@
 """The other end of a G1's DDS topics, on Cyclone DDS 0.10 as the robot and unitree_sdk2py run it. Needs nothing of this project.
 
 ``robot``: publishes lowstate at 100 Hz with the posture arm_sdk asks for. ``host``: reads lowstate and raises one joint by arm_sdk.
-Both run until SIGTERM or for the given seconds and end with one line of JSON.
+Called ``ROLE DOMAIN``; both run until SIGTERM, at most two minutes, and end with one line of JSON.
 """
 
 import json
@@ -134,7 +134,7 @@ class Peer:
         self.reader = DataReader(self.participant, Topic(self.participant, "rt/" + into[0], into[1]), Qos())
         self.into, self.ended = into[1], False
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "ended", True))
-        self.until = time.monotonic() + float(sys.argv[3])
+        self.until = time.monotonic() + 120.0
 
     def periods(self):
         while not self.ended and time.monotonic() < self.until:
@@ -169,13 +169,16 @@ def host() -> dict[str, object]:
     command = LowCmd(0, 0, [MotorCmd() for _ in range(35)], [0] * 4, 0)
     heard = wrong = restarts = tick = 0
     first: list[float] = []
-    elbow = 0.0
+    elbow, said = 0.0, False
     for states in peer.periods():
         for state in states:
-            restarts += state.tick < tick
+            if state.tick < tick:
+                restarts += 1
+                say("restarted")
             heard, tick = heard + 1, state.tick
-            if heard == 200:
-                say("moving")
+            if first and not said and state.motor_state[ELBOW].q - first[ELBOW] > 0.19:
+                said = True
+                say("raised")
             wrong += heard % 20 == 1 and state.crc != crc_of(state.words())
             first = first or [m.q for m in state.motor_state[:JOINTS]]
             elbow = state.motor_state[ELBOW].q

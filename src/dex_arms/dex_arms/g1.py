@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dex_arms.g1_motors import MODE_MACHINE, MODE_PITCH_ROLL, WAIST, error_words, is_leg, revision_words
+from dex_arms.g1_motors import MODE_MACHINE, MODE_PITCH_ROLL, WAIST, error_words, is_leg, motor_values, revision_words
 from dex_arms.g1_stream import ARM_SDK, ArmSdkStream, HeldMark
 from dex_core.clock import NS
 from dex_core.config import Interface
 from dex_core.devices.joint_device import DeviceHealth
 from dex_core.devices.topic_link import Topic, TopicLink
 from dex_core.devices.unitree_wire import LOW_STATE, UnitreeWireError, crc_is_right, unpack_frame
-from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, LimitError
+from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, DexError, LimitError
 from dex_core.types import Array, JointState, frozen_array
 
 LOW_STATE_TOPIC = Topic("lowstate", "unitree_hg/LowState")
@@ -130,7 +130,10 @@ class UnitreeG1Driver:
         """Gives the arms back when it has them and hears the robot, and leaves. A lost robot keeps its last command."""
         with self._lock:
             if self._enabled and not self._lost and self._age_ns() <= self._max_age_ns:
-                self.disable()
+                try:
+                    self.disable()
+                except DexError as error:
+                    self._lost = f"{self.who}: lost while the arms were given back: {error}"
             if self._stream is not None:
                 self._stream.stop()
             self._enabled = self._streaming = self._connected = False
@@ -284,14 +287,7 @@ class UnitreeG1Driver:
 
     def _values(self, state: NDArray, weight: float) -> dict[str, str]:
         motors = state["motor_state"][:JOINTS]
-        hottest = motors["temperature"].max(axis=1)
-        values = {
+        return {
             "address": self._link.address, "age_s": f"{self._age_ns() / NS:.3f}", "weight": f"{weight:.2f}", "refused": str(self._refused),
-            "mode_machine": revision_words(int(state["mode_machine"])), "temperature_c": str(int(hottest.max())),
-            "voltage_v": f"{float(motors['vol'].max()):.1f}", "error_code": str(int(motors["motorstate"].max())),
+            "mode_machine": revision_words(int(state["mode_machine"])), **motor_values(self.names, motors),
         }
-        for joint, celsius, word in zip(self.names, hottest, motors["motorstate"], strict=True):
-            values[f"{joint}.temperature_c"] = str(int(celsius))
-            if word:
-                values[f"{joint}.error_code"] = error_words(int(word))
-        return values

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+from numpy.typing import NDArray
 
 MODE_MACHINE = 5
 """Hardware revision that ``config/arms/g1.yaml`` describes: 29 joints, rev 1.0."""
@@ -42,9 +45,10 @@ def gains_of(joint: str) -> Gains:
 MOTOR_ERRORS = {
     0x1: "over-current", 0x2: "transient over-voltage", 0x4: "lasting over-voltage", 0x8: "transient under-voltage", 0x10: "chip too hot",
     0x20: "MOSFET too hot or too cold", 0x40: "MOSFET temperature implausible", 0x80: "shell too hot or too cold",
-    0x100: "shell temperature implausible", 0x200: "winding too hot", 0x400: "rotor encoder 1", 0x800: "rotor encoder 2", 0x1000: "output encoder", 0x2000: "calibration or boot data",
-    0x4000: "unexpected reset", 0x8000: "locked by the main controller", 0x10000: "chip check", 0x20000: "calibration mode",
-    0x40000: "communication check", 0x80000: "driver version too old", 0x40000000: "motor: host timed out", 0x80000000: "host: motor timed out",
+    0x100: "shell temperature implausible", 0x200: "winding too hot", 0x400: "rotor encoder 1", 0x800: "rotor encoder 2",
+    0x1000: "output encoder", 0x2000: "calibration or boot data", 0x4000: "unexpected reset", 0x8000: "locked by the main controller",
+    0x10000: "chip check", 0x20000: "calibration mode", 0x40000: "communication check", 0x80000: "driver version too old",
+    0x40000000: "motor: host timed out", 0x80000000: "host: motor timed out",
 }
 """Bits of ``motorstate``; Unitree's G1 developer pages, "common mistakes and definitions"."""
 
@@ -59,3 +63,17 @@ def error_words(motorstate: int) -> str:
 def revision_words(mode_machine: int) -> str:
     """``6 (29 joints rev 1.0, waist locked)``."""
     return f"{mode_machine} ({REVISIONS.get(mode_machine, 'a revision not known here')})"
+
+
+def motor_values(joints: Sequence[str], motors: NDArray) -> dict[str, str]:
+    """What (n,) motors of MOTOR_STATE tell of their health; temperatures are the hotter of casing and winding."""
+    hottest = motors["temperature"].max(axis=1)
+    values = {
+        "temperature_c": str(int(hottest.max())), "voltage_v": f"{float(motors['vol'].max()):.1f}",
+        "error_code": str(int(motors["motorstate"].max())),
+    }
+    for joint, celsius, word in zip(joints, hottest, motors["motorstate"], strict=True):
+        values[f"{joint}.temperature_c"] = str(int(celsius))
+        if word:
+            values[f"{joint}.error_code"] = error_words(int(word))
+    return values

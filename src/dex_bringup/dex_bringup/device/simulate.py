@@ -24,7 +24,8 @@ CLIENTS: dict[str, str] = {
     "dynamixel": "ROBOTIS' dynamixel-sdk: PortHandler('{address}'), protocol 2.0; LEAP's own LEAP_Hand_API",
     "xhand_serial": "XHand's serial protocol on '{address}' at {baud} baud",
     "franka_fci": "pylibfranka.Robot('{host}') or franky.Robot('{host}')",
-    "unitree_dds": "unitree_sdk2py on the loopback interface: ChannelFactoryInitialize({domain}, 'lo')",
+    "unitree_dds": "unitree_sdk2py: ChannelFactoryInitialize({domain}, 'lo'), with --address dds:{domain} here (@localhost hears Fast DDS alone) "
+    "and multicast on lo (ip link set lo multicast on)",
     "paxini_serial": "what calls Paxini's pxdex library, with dex_hands.dexh13_simulated in its place; the wire itself is not public",
     "simulated": "nothing of a vendor: this transport is the project's own stand-in for a wire that is not simulated",
 }
