@@ -281,6 +281,16 @@ def test_the_other_sides_hand_is_refused(cell: CellConfig, line: AbilityLine) ->
     assert caught.value.code == "wrong_device" and not line.hand.in_api_mode and not driver.health().ok
 
 
+def test_a_hand_that_answers_late_is_not_taken_for_the_other(cell: CellConfig, loop: SocketLoop, tmp_path: Path) -> None:
+    line = make_line(cell.interface("left_hand"), loop, tmp_path / "late")
+    send = line.port.send
+    line.port.send = lambda data: loop.every(0.3, lambda: bool(send(data)))  # type: ignore[method-assign, func-returns-value]
+    with pytest.raises(ConnectionLostError):
+        AbilityDriver(cell.interface("left_hand"), str(line.port.path)).connect()
+    assert line.requests >= 4, "both addresses were asked"
+    line.close()
+
+
 def test_a_serial_number_tells_two_factory_hands_apart(right: Interface, line: AbilityLine) -> None:
     own = "".join(f"{word:08x}" for word in UNIQUE_IDS["right"])
     driver = AbilityDriver(with_address(right, serial_number=own.upper()), str(line.port.path))

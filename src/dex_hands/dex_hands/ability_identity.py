@@ -15,8 +15,8 @@ ADDRESSES = {"right": 0x50, "left": 0x51}
 """Address on the line by side: the right hand keeps the factory's, the left one is given the next by ``Wp001:1:0x51`` over Bluetooth."""
 CONFIGS_DEFAULT_ID = 1
 """``unit_id`` of a cell that does not give one; no hand is set to it here."""
-ANSWER = Variant.CURRENT_VELOCITY
-"""The shortest; a mere question, which leaves the hand to whom it obeys now."""
+OWN, OTHER = Variant.CURRENT_VELOCITY, Variant.VELOCITY_TOUCH
+"""Answers name no address: what is asked of the other hand is not what was asked of this one, whose answer may only be late."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Identity:
             DeviceError: ``wrong_device``, the hand of the other side or one with another serial number answers.
         """
         try:
-            reply = _ask_state(link, self.bus_id)
+            reply = _ask_state(link, self.bus_id, OWN)
         except ConnectionLostError as silence:
             self._explain(link, who, silence)
             raise
@@ -73,7 +73,7 @@ class Identity:
             if bus_id == self.bus_id or side == self.side:
                 continue
             try:
-                _ask_state(link, bus_id)
+                _ask_state(link, bus_id, OTHER)
             except ConnectionLostError:
                 continue
             raise DeviceError(
@@ -82,6 +82,7 @@ class Identity:
             ) from silence
 
 
-def _ask_state(link: AbilityLink, bus_id: int) -> Reply:
-    question = wire.short_body(bus_id, Mode.READ_ONLY | ANSWER)
-    return link.ask(question, wire.REPLY_BYTES[ANSWER], lambda found: wire.decode(found, header=question[1]), close_on_silence=False)
+def _ask_state(link: AbilityLink, bus_id: int, variant: Variant) -> Reply:
+    """A mere question, which leaves the hand to whom it obeys now."""
+    question = wire.short_body(bus_id, Mode.READ_ONLY | variant)
+    return link.ask(question, wire.REPLY_BYTES[variant], lambda found: wire.decode(found, header=question[1]), close_on_silence=False)
