@@ -266,15 +266,16 @@ class DexH13Control:
 
     def _ask(self, kind: Kind, position_rad: tuple[float, ...] = ()) -> Frame:
         """One request and its answer, a refusal too. Raises RuntimeError when none comes; the hand is lost then."""
-        if self._link is None:
+        link = self._link
+        if link is None:
             raise RuntimeError("no hand is connected")
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         deadline_s = time.monotonic() + TIMEOUT_S
         try:
-            self._link.sendall(Frame(kind, self._sequence, self._who, self._joint_sum, position_rad=position_rad).pack())
+            link.sendall(Frame(kind, self._sequence, self._who, self._joint_sum, position_rad=position_rad).pack())
             while True:
-                self._link.settimeout(max(deadline_s - time.monotonic(), 1e-6))
-                data = self._link.recv(RECEIVE_BYTES)
+                link.settimeout(max(deadline_s - time.monotonic(), 1e-6))
+                data = link.recv(RECEIVE_BYTES)
                 if not data:
                     raise ConnectionResetError("it closed the connection")
                 for frame in self._reader.feed(data):

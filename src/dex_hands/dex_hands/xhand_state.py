@@ -34,7 +34,7 @@ _WORDS = {
     202: "fingertip does not read its temperature", 203: "fingertip calibration failed", 205: "command not understood by the fingertip",
     206: "fingertip parameters missing", 207: "communication with the fingertip failed",
 }
-_REASONS = {103: "over_temperature", 109: "motor_fault", 110: "overload"}
+_REASONS = {103: "over_temperature", 109: "motor_fault"}
 
 
 def error_words(code: int) -> str:
@@ -144,4 +144,4 @@ def describe(codes: Sequence[tuple[int, int]], names: Sequence[str]) -> str:
 def reason_of(codes: Sequence[tuple[int, int]]) -> str:
     """Reason code of the gravest."""
     found = {_REASONS.get(code, "device_error") for _, code in codes}
-    return next((reason for reason in ("over_temperature", "motor_fault", "overload") if reason in found), "device_error")
+    return next((reason for reason in ("over_temperature", "motor_fault") if reason in found), "device_error")

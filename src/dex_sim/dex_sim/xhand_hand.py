@@ -33,7 +33,9 @@ HOT_C, WARM_C = 80.0, 70.0
 """A joint board that reaches HOT_C cuts its motor until it is below WARM_C; where the hand's own limit lies is not public."""
 ADVANCE_RAD_S = 1.0
 """How fast a joint that its current limit held back tries again."""
-RANGE_SLACK_RAD = 1e-3
+RANGE_SLACK_RAD = 0.05
+"""A target so far outside the range ends at the stop: poses in the vendor's own example lie up to 2 degrees outside."""
+ARRIVED_RAD = 1e-3
 COUNTS_PER_NEWTON = 10.0
 FULL_RAW = 4095.0
 """Of raw_position, whose scale is not public."""
@@ -199,7 +201,7 @@ class XHand:
         step = ADVANCE_RAD_S * dt_s
         slow = self._setpoint + np.clip(self._target - self._setpoint, -step, step)
         self._setpoint = np.where(over, back, np.where(self._limited & pushes, slow, self._target))
-        self._limited = over | (self._limited & pushes & (np.abs(self._setpoint - self._target) > RANGE_SLACK_RAD))
+        self._limited = over | (self._limited & pushes & (np.abs(self._setpoint - self._target) > ARRIVED_RAD))
         self._over_s = np.where(self._limited, self._over_s + dt_s, 0.0)
 
     def _state(self) -> bytes:
