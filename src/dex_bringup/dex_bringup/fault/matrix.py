@@ -67,7 +67,7 @@ MATRIX: tuple[Fault, ...] = (
 
 LEFT_OUT: dict[str, str] = {
     "F18": "no node segments or reads depth yet: the policy sees the colour picture",
-    "F39": "no policy runs on a GPU or on another machine here; an inference that raises ends the policy's thread, which its own tests show",
+    "F39": "no policy runs on a GPU or on another machine here, and no hook makes a shipped model raise",
     "F41": "an hour: `dex bench soak --minutes 60`",
 }
 """What is not played, and why."""
