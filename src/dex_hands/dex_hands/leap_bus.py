@@ -6,7 +6,7 @@ from __future__ import annotations
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -94,14 +94,14 @@ class ServoBus:
             answers, _ = self._packets.broadcastPing(self._port)
         return {identifier: (model, firmware) for identifier, (model, firmware) in answers.items()}
 
-    def read(self, register: Register, ids: Sequence[int] | None = None) -> dict[int, Reply]:
-        """The same register of many servos, all of them unless ``ids`` are given.
+    def read(self, register: Register) -> dict[int, Reply]:
+        """The same register of every servo.
 
         Raises:
             ConnectionLostError: nobody answers, or the line is gone.
             DeviceError: ``servo_silent``, some answer and one does not, named; or a servo refuses.
         """
-        wanted = list(self.joints) if ids is None else list(ids)
+        wanted = list(self.joints)
         with self._exchange(f"a read of {register.size} bytes from {register.address}"):
             replies = self._fast(register, wanted) if self.fast else {}
             if replies:

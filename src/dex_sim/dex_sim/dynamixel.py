@@ -20,6 +20,9 @@ from dex_sim.plant import Plant
 from dex_sim.xarm_controller_loop import SocketLoop
 
 STEP_HZ = 100.0
+REFRESH_NS = 2_000_000
+"""A measurement this old is taken anew before it is told."""
+
 GROUPS = {"right": 201, "left": 202}
 """Secondary id of every servo of a hand: the convention of this project by which a hand says its side."""
 BAUD_CODES = {9600: 0, 57600: 1, 115200: 2, 1_000_000: 3, 2_000_000: 4, 3_000_000: 5, 4_000_000: 6}
@@ -62,7 +65,7 @@ class DynamixelHand:
         self._per_rad = np.array([m.at_upper - m.at_lower for m in maps]) / (np.array([limit.upper_rad for limit in interface.limits]) - self._lower)
         self._plant, self._loop = plant, loop
         self._clock = clock or SteadyClock()
-        self._stepped_ns = self._clock.now_ns()
+        self._stepped_ns = self._measured_ns = self._clock.now_ns()
         self._closed = False
         group = GROUPS[interface.side] if group is None else group
         self._servos = {
@@ -72,7 +75,7 @@ class DynamixelHand:
         }
         self._measure()
         self._relocated()
-        self.line = ServoLine(loop, path, tuple(self._servos.values()), baud=baud, on_change=self._step, clock=clock)
+        self.line = ServoLine(loop, path, tuple(self._servos.values()), baud=baud, on_read=self._refresh, on_change=self._step, clock=clock)
         loop.call(lambda: loop.every(1.0 / STEP_HZ, self._tick))
 
     @property
@@ -166,7 +169,12 @@ class DynamixelHand:
         counts = np.array([servo.step(dt_s) for servo in self._servos.values()])
         self._plant.command(self._lower + (counts - self._offset) / self._per_rad)
 
+    def _refresh(self) -> None:
+        if self._clock.now_ns() - self._measured_ns >= REFRESH_NS:
+            self._measure()
+
     def _measure(self) -> None:
+        self._measured_ns = self._clock.now_ns()
         state = self._plant.read()
         counts = self._offset + (state.position_rad - self._lower) * self._per_rad
         velocity, effort = state.velocity_rad_s * self._per_rad, state.effort_nm * np.sign(self._per_rad)

@@ -17,6 +17,9 @@ SLOW_S = 0.3
 RETURN_DELAY_S = 2e-6
 CLEAR_TURNS = b"\x01\x44\x58\x4c\x22"
 FACTORY_RESET_ALL = 0xFF
+READING = (
+    Instruction.PING, Instruction.READ, Instruction.SYNC_READ, Instruction.FAST_SYNC_READ, Instruction.BULK_READ, Instruction.FAST_BULK_READ,
+)
 ADDRESS, SPAN, ENTRY = 2, 4, 5
 """Bytes of an address, of address and size, and of id, address and size."""
 
@@ -29,7 +32,7 @@ class ServoLine:
     Args:
         loop: shared with other devices. path: where clients open the line. servos: with different ids.
         baud: pace of the line; clients are not asked for theirs.
-        on_change: called after every packet that may have changed what a motor does.
+        on_read: called before every packet that asks for registers. on_change: after every one that may have changed what a motor does.
         clock: monotonic.
 
     Attributes:
@@ -39,8 +42,8 @@ class ServoLine:
     """
 
     def __init__(
-        self, loop: SocketLoop, path: str, servos: Sequence[Servo], *, baud: int = 4_000_000, on_change: Callable[[], None] = lambda: None,
-        clock: Clock | None = None,
+        self, loop: SocketLoop, path: str, servos: Sequence[Servo], *, baud: int = 4_000_000, on_read: Callable[[], None] = lambda: None,
+        on_change: Callable[[], None] = lambda: None, clock: Clock | None = None,
     ) -> None:
         self.servos = tuple(servos)
         if len({servo.identifier for servo in self.servos}) != len(self.servos):
@@ -48,7 +51,7 @@ class ServoLine:
         self.fault, self.delay_s = "none", SLOW_S
         self.knows_fast = True
         self.requests = self.damaged = 0
-        self._loop, self._on_change = loop, on_change
+        self._loop, self._on_read, self._on_change = loop, on_read, on_change
         self._clock = clock or SteadyClock()
         self._reader = RequestReader()
         self._actions: dict[int, Callable[[Request], bytes]] = {
@@ -80,12 +83,15 @@ class ServoLine:
             self.damaged += 1
             hit = self._listening().get(request.id)
             return status(request.id, Problem.CRC | hit.alert) if hit is not None else b""
+        reads = request.instruction in READING
+        if reads:
+            self._on_read()
         action = self._actions.get(request.instruction)
         try:
             answer = action(request) if action is not None else self._single(request)
         except RefusedError:  # a request to many ends too soon: nobody knows what is meant
             return b""
-        if request.instruction not in (Instruction.PING, Instruction.READ, Instruction.SYNC_READ, Instruction.FAST_SYNC_READ):
+        if not reads:
             self._on_change()
         return answer
 
