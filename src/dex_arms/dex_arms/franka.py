@@ -6,6 +6,7 @@ Why this library and not ``franky``, and what it needs: docs/devices_franka.md.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -65,8 +66,10 @@ class FrankaDriver:
         self._fault = ""
 
     def connect(self) -> None:
-        """Asks the robot who it is, then starts the 1 kHz process. Moves nothing. Raises DeviceError."""
+        """Asks the robot who it is, then starts the 1 kHz process. Moves nothing. Raises DeviceError, ConfigError without the library."""
         self.disconnect()
+        if importlib.util.find_spec("pylibfranka") is None:
+            raise ConfigError("pylibfranka is not installed; it is on PyPI for Python 3.10 to 3.12")
         identity = probe(self._host)
         if not identity.name.startswith(MODEL_NAMES[self._robot]):
             raise DeviceError(f"robot at {self._host} calls itself {identity.name!r}; the cell asks for a {self._robot}", code="wrong_device")

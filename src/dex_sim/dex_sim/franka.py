@@ -29,6 +29,8 @@ from dex_sim.plant import Plant
 
 START_TIMEOUT_S = 30.0
 ORDER_TIMEOUT_S = 2.0
+CELL_PATIENCE_S = 0.005
+"""Of the arms of a cell, whose machine has more to do than their clients': it stalls longer than the 20 ms after which a robot gives up."""
 
 
 class FrankaArm:
@@ -38,13 +40,14 @@ class FrankaArm:
         plant: the seven joints it moves.
         host: IPv4 address to listen at.
         robot: fr3 or panda.
+        patience_s: its time stands still for so long when a motion command is late; 0 is as strict as the robot.
 
     Raises:
         ConfigError: another robot, or another number of joints.
         DeviceError: the address cannot be listened at, or the process does not start.
     """
 
-    def __init__(self, plant: Plant, host: str, robot: str = "fr3") -> None:
+    def __init__(self, plant: Plant, host: str, robot: str = "fr3", *, patience_s: float = 0.0) -> None:
         if robot not in LIMITS or len(plant.names) != 7:
             raise ConfigError(f"a simulated Franka is one of {list(LIMITS)} with 7 joints; asked for {robot!r} with {len(plant.names)}")
         self.host, self._plant = host, plant
@@ -54,6 +57,7 @@ class FrankaArm:
         command = [
             sys.executable, "-m", "dex_sim.franka_server", "--robot", robot, "--host", host, "--joints", str(child_joints.fileno()),
             "--orders", str(child_orders.fileno()), f"--position={json.dumps(plant.read().position_rad.tolist())}",
+            "--patience", str(patience_s),
         ]
         self._process = subprocess.Popen(  # noqa: S603
             command, pass_fds=(child_joints.fileno(), child_orders.fileno()), stdin=subprocess.DEVNULL, start_new_session=True,
@@ -217,7 +221,7 @@ def serve(cell: CellConfig, names: Sequence[str], plant_of: PlantOf) -> Served:
 
     try:
         for name in names:
-            arms[name] = FrankaArm(plant_of(name), cell.address_of(name), cell.interface(name).robot.name)
+            arms[name] = FrankaArm(plant_of(name), cell.address_of(name), cell.interface(name).robot.name, patience_s=CELL_PATIENCE_S)
         for arm in arms.values():
             arm.wait_ready()
     except (ConfigError, DeviceError):

@@ -10,6 +10,7 @@ import numpy as np
 
 from dex_sim.franka_model import FrankaModel, Vector
 from dex_sim.franka_motion import Desired, JointLeader, Leader, PlannedLeader, TorqueLeader, make_leader
+from dex_sim.franka_settings import FrankaSettings
 from dex_sim.franka_wire import ERRORS, STATE, Command, Controller, Generator, Mode, Move, MoveStatus, PlainStatus, Request, SetterStatus
 
 LOST_IN_A_ROW = 20
@@ -56,11 +57,14 @@ class FrankaController:
         self._lost_in_a_row = 0
         self._command_ms = 0
         self._answered: deque[bool] = deque(maxlen=SUCCESS_WINDOW)
-        self._torque_thresholds = np.full((4, 7), 20.0)
         self._state = np.zeros(1, STATE)
-        for key in ("F_T_EE", "EE_T_K", "F_T_NE", "NE_T_EE"):
-            self._state[0][key] = np.eye(4).ravel()
         self._state[0]["O_ddP_O"] = 0.0, 0.0, -9.81
+        self._settings = FrankaSettings(self._state[0])
+
+    @property
+    def expects_commands(self) -> bool:
+        """A client leads a motion and owes a command in every period."""
+        return self.mode is Mode.MOVE and self._ending is None and self._command_ms > 0 and not isinstance(self._leader, PlannedLeader)
 
     # --- what a client asks on TCP ------------------------------------------------------------------------------------
 
@@ -83,7 +87,7 @@ class FrankaController:
         torque = move is not None and move.controller is Controller.EXTERNAL
         if move is None or torque != (move.generator is Generator.NONE) or move.planned and move.generator is not Generator.JOINT_POSITION:
             return MoveStatus.INVALID_ARGUMENT
-        self._leader = make_leader(move, self.model, self.desired, self._tool())
+        self._leader = make_leader(move, self.model, self.desired, self._settings.tool())
         if torque:
             self.desired.torque = np.zeros(7)
         self.mode, self._generator, self._controller = Mode.MOVE, move.generator, move.controller
@@ -118,24 +122,7 @@ class FrankaController:
             return SetterStatus.REJECTED_BY_SAFETY if self.mode is Mode.USER_STOPPED else SetterStatus.NOT_POSSIBLE
         if request.command is Command.SET_GUIDING_MODE:
             return SetterStatus.SUCCESS
-        numbers, state = request.doubles(), self._state[0]
-        if not np.isfinite(numbers).all():
-            return SetterStatus.INVALID_ARGUMENT
-        if request.command in (Command.SET_EE_TO_K, Command.SET_NE_TO_EE):
-            rotation = numbers.reshape(4, 4, order="F")[:3, :3]
-            if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-5):
-                return SetterStatus.INVALID_ARGUMENT
-            state["EE_T_K" if request.command is Command.SET_EE_TO_K else "NE_T_EE"] = numbers
-            state["F_T_EE"] = self._tool().T.ravel()
-        elif request.command is Command.SET_LOAD:
-            if numbers[0] < 0.0:
-                return SetterStatus.INVALID_ARGUMENT
-            state["m_load"], state["F_x_Cload"], state["I_load"] = numbers[0], numbers[1:4], numbers[4:]
-        elif (numbers < 0.0).any():
-            return SetterStatus.INVALID_ARGUMENT
-        elif request.command is Command.SET_COLLISION_BEHAVIOR:
-            self._torque_thresholds = numbers[:28].reshape(4, 7).copy()
-        return SetterStatus.SUCCESS
+        return self._settings.apply(request)
 
     # --- what happens to the arm --------------------------------------------------------------------------------------
 
@@ -202,7 +189,7 @@ class FrankaController:
                 self._end(self._ending, Mode.IDLE)
             if self.mode is Mode.GUIDING:
                 self.desired.position = np.array(self._measured[0])
-        if (np.abs(self._external) > self._torque_thresholds[3]).any() and self.mode in (Mode.IDLE, Mode.MOVE):
+        if (np.abs(self._external) > self._settings.torque_thresholds[3]).any() and self.mode in (Mode.IDLE, Mode.MOVE):
             self.reflex("joint_reflex")
 
     def _tick_recovery(self) -> None:
@@ -279,7 +266,7 @@ class FrankaController:
         state["dq"] = state["dtheta"] = velocity
         state["tau_J"] = effort
         state["q_d"], state["dq_d"], state["ddq_d"], state["tau_J_d"] = desired.position, desired.velocity, desired.acceleration, desired.torque
-        tool = self._tool()
+        tool = self._settings.tool()
         state["O_T_EE"] = (self.model.flange(position) @ tool).T.ravel()
         state["O_T_EE_d"] = state["O_T_EE_c"] = (self.model.flange(desired.position) @ tool).T.ravel()
         state["O_dP_EE_d"] = state["O_dP_EE_c"] = desired.twist
@@ -288,16 +275,11 @@ class FrankaController:
         state["elbow_d"] = state["elbow_c"] = desired.position[2], 1.0 if desired.position[3] > 0.0 else -1.0
         external = np.abs(self._external)
         state["tau_ext_hat_filtered"] = self._external
-        state["joint_contact"], state["joint_collision"] = external > self._torque_thresholds[2], external > self._torque_thresholds[3]
+        _, _, lower, upper = self._settings.torque_thresholds
+        state["joint_contact"], state["joint_collision"] = external > lower, external > upper
         state["motion_generator_mode"], state["controller_mode"], state["robot_mode"] = self._generator, self._controller, self.mode
         state["control_command_success_rate"] = float(np.mean(self._answered)) if self._answered and self.mode is Mode.MOVE else 0.0
         return self._state.tobytes()
-
-    def _tool(self) -> np.ndarray:
-        """(4, 4) pose of the end effector in the flange."""
-        state = self._state[0]
-        flange_to_nominal, nominal_to_tool = (np.array(state[key], dtype=float).reshape(4, 4, order="F") for key in ("F_T_NE", "NE_T_EE"))
-        return flange_to_nominal @ nominal_to_tool
 
 
 def _is_finite(command: np.void) -> bool:

@@ -22,6 +22,7 @@ from dex_core.clock import NS, Priority, set_realtime_priority
 from dex_core.errors import ConfigError
 from dex_sim import franka_wire as wire
 from dex_sim.franka_controller import FrankaController
+from dex_sim.franka_link import Link
 from dex_sim.franka_model import FrankaModel
 
 PERIOD_NS = NS // 1000
@@ -32,58 +33,6 @@ JOINTS_OUT, JOINTS_IN = struct.Struct("<7d"), struct.Struct("<21d")
 IDLE_S = 0.2
 
 
-class Link:
-    """One client: its TCP connection, and the UDP socket that leads to the port it named."""
-
-    def __init__(self, tcp: socket.socket, host: str) -> None:
-        self.tcp, self.reader = tcp, wire.RequestReader()
-        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.connected = False
-        tcp.setblocking(False)
-        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.udp.bind((host, 0))
-        self.udp.setblocking(False)
-
-    def connect(self, port: int) -> None:
-        """States go to this UDP port of the client from now on."""
-        self.udp.connect((self.tcp.getpeername()[0], port))
-        self.connected = True
-
-    def requests(self) -> list[wire.Request]:
-        """Requests that have arrived. Raises ConnectionError when the client is gone, FrankaWireError when it talks nonsense."""
-        try:
-            data = self.tcp.recv(65536)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise ConnectionError("closed by the client")
-        return self.reader.feed(data)
-
-    def motion(self, lose: int) -> tuple[np.void | None, int]:
-        """Newest motion command that has arrived, and how many of the ``lose`` next ones are still to be lost."""
-        newest = None
-        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
-            while True:
-                command = wire.parse_motion(self.udp.recv(2048))
-                if lose > 0:
-                    lose -= 1
-                elif command is not None and (newest is None or command["message_id"] > newest["message_id"]):
-                    newest = command
-        return newest, lose
-
-    def send_state(self, state: bytes) -> None:
-        """One datagram; a client that does not listen any more shows on TCP."""
-        with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
-            self.udp.send(state)
-
-    def close(self, *, reset: bool = False) -> None:
-        """Ends the connection, with a TCP reset when asked."""
-        if reset:
-            self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.tcp.close()
-        self.udp.close()
-
-
 class FrankaServer:
     """Serves one controller until the world's end of ``joints`` is closed.
 
@@ -92,10 +41,13 @@ class FrankaServer:
         host: address to listen at, on port 1337.
         joints: to the world, JOINTS_OUT and JOINTS_IN.
         orders: injected faults and questions, as JSON; each is answered.
+        patience_s: time stands still for so long when a command is late; 0 is as strict as the robot.
     """
 
-    def __init__(self, controller: FrankaController, host: str, joints: socket.socket, orders: socket.socket) -> None:
-        self._controller, self._host = controller, host
+    def __init__(
+        self, controller: FrankaController, host: str, joints: socket.socket, orders: socket.socket, patience_s: float = 0.0
+    ) -> None:
+        self._controller, self._host, self._patience_s = controller, host, patience_s
         self._joints, self._orders = joints, orders
         self._link: Link | None = None
         self._listener: socket.socket | None = None
@@ -134,6 +86,9 @@ class FrankaServer:
             elif now_ns > next_ns + PERIOD_NS:  # this machine was late, not the client: time slips for both
                 self._slipped += 1
                 next_ns = now_ns
+            if self._patience_s > 0.0 and self._controller.expects_commands and self._link is not None:
+                self._link.wait_motion(self._patience_s)
+                next_ns = max(next_ns, time.monotonic_ns() - PERIOD_NS)
             next_ns += PERIOD_NS
             self._serve()  # first: who is gone makes room for the next
             self._accept()
@@ -280,11 +235,13 @@ def main() -> int:
     parser.add_argument("--joints", type=int, required=True)
     parser.add_argument("--orders", type=int, required=True)
     parser.add_argument("--position", type=json.loads, required=True)
+    parser.add_argument("--patience", type=float, default=0.0)
     args = parser.parse_args()
     set_realtime_priority(Priority.SIMULATED_DEVICE)
     joints, orders = (socket.socket(fileno=number) for number in (args.joints, args.orders))
     try:
-        server = FrankaServer(FrankaController(FrankaModel(args.robot), np.array(args.position)), args.host, joints, orders)
+        controller = FrankaController(FrankaModel(args.robot), np.array(args.position))
+        server = FrankaServer(controller, args.host, joints, orders, args.patience)
     except (OSError, ConfigError) as error:
         orders.send(json.dumps({"error": f"cannot serve a {args.robot} at {args.host}:{wire.PORT}: {error}"}).encode())
         return 1
