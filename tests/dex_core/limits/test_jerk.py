@@ -93,7 +93,7 @@ def test_a_smooth_request_passes_untouched():
     limits = joint(2.0, 20.0, 0.5, 3.0)
     times = DT_S * np.arange(400)
     wanted = 0.2 * (1.0 - np.cos(2.0 * times))
-    np.testing.assert_allclose(follow(limits, wanted, 0.4 * np.sin(2.0 * times)), wanted, atol=2e-5)
+    np.testing.assert_allclose(follow(limits, wanted, 0.4 * np.sin(2.0 * times)), wanted, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.5])
@@ -110,7 +110,7 @@ def test_it_arrives_without_overshoot_about_as_fast_as_ruckig(share: float, goal
     fastest = ruckig.Trajectory(1)
     ruckig.Ruckig(1).calculate(peer, fastest)
     took = DT_S * (1 + int(np.flatnonzero(np.abs(way - goal) > 0.02 * goal)[-1]))
-    assert took <= 1.25 * fastest.duration + 0.06, (took, fastest.duration)
+    assert took <= fastest.duration + DT_S, (took, fastest.duration)
 
 
 def test_a_brake_is_not_kept_waiting(pair: JointLimits):

@@ -16,6 +16,7 @@ from dex_core.limits.space import SpaceLimits
 from dex_description import compose_cell_urdf
 
 DT_S = 0.01
+OF_THE_CELL = ("tool_speed", "singularity", "workspace", "collision")
 LEAN, MEET = np.zeros(26), np.zeros(26)
 LEAN[[1, 8]] = 1.0  # both arms lean forward and down
 MEET[[0, 1, 3, 5]] = MEET[[7, 8, 10, 12]] = -1.2, 0.52, 0.84, -0.47  # they stretch and turn inwards, until the thumbs would overlap
@@ -46,7 +47,7 @@ class Cell:
             command = self.pipeline.apply(goal, Moment(self.motion, self.motion.position_rad, DT_S, np.zeros(26)))
             self.motion = command.motion
             self.shares.append(command.share)
-            self.changes |= {change.limit: change for change in command.changes if change.limit in ("collision", "workspace", "singularity", "tool_speed")}
+            self.changes |= {change.limit: change for change in command.changes if change.limit in OF_THE_CELL}
             self.nearest.append({meeting.parts: meeting.nearest.distance_m for meeting in self.model.meetings(self.motion.position_rad)})
         return self
 
@@ -167,8 +168,8 @@ def test_a_body_has_two_arms_of_its_own():
 
 
 @pytest.mark.parametrize("one, other, name", [
-    ("left_arm", "right_arm", "arm-arm"), ("left_arm", "right_hand", "arm-hand"), ("left_arm", "left_hand", "arm-own"), ("left_arm", "left_arm", "arm-self"),
-    ("body", "left_arm", "arm-self"), ("body", "left_hand", "arm-hand"), ("", "left_hand", "hand-table"), ("", "right_arm", "arm-table"),
+    ("left_arm", "right_arm", "arm-arm"), ("left_arm", "right_hand", "arm-hand"), ("left_arm", "left_hand", "arm-own"),
+    ("left_arm", "left_arm", "arm-self"), ("body", "left_arm", "arm-self"), ("body", "left_hand", "arm-hand"), ("", "left_hand", "hand-table"), ("", "right_arm", "arm-table"),
     ("left_hand", "right_hand", "hand-hand"), ("left_hand", "left_hand", ""),
 ])
 def test_meetings_have_names(one: str, other: str, name: str):

@@ -68,7 +68,10 @@ class JointLimits:
     def of_cell(cls, cell: CellConfig) -> JointLimits:
         """Limits of every actuated joint of a cell, in the order of ``cell.joint_names``, jerk as the profiles of its robots say."""
         limits = cls.of(cell.joint_names, [limit for i in cell.interfaces.values() for limit in i.limits])
-        jerk = [cell.profile_of(name).jerk_rad_s3.get(joint, np.inf) for name, i in cell.interfaces.items() for joint in i.robot.actuated]
+        jerk: list[float] = []
+        for name, interface in cell.interfaces.items():
+            known = cell.profile_of(name).jerk_rad_s3
+            jerk += [known.get(joint, np.inf) for joint in interface.robot.actuated]
         return replace(limits, jerk_rad_s3=np.array(jerk))
 
     def clip(self, position_rad: Array) -> Array:
