@@ -38,7 +38,7 @@ class AbilityDriver:
     Args:
         interface: which hand, with limits and the map rad -> degrees.
         address: path of the serial port.
-        timeout_s: longest any exchange may take, below the hand's 0.3 s.
+        timeout_s: longest any exchange may take; while the hand is in API mode at most until 0.3 s after its last answer.
         current_period_s: how often currents are asked for in the place of velocity and touch.
         stuffing: whether the hand's frames are byte-stuffed.
 
@@ -49,7 +49,7 @@ class AbilityDriver:
     touch_unit = "counts"
 
     def __init__(
-        self, interface: Interface, address: str, *, timeout_s: float = 0.25, current_period_s: float = 0.1, stuffing: bool = True
+        self, interface: Interface, address: str, *, timeout_s: float = 0.5, current_period_s: float = 0.1, stuffing: bool = True
     ) -> None:
         hardware = interface.robot.hardware
         if hardware is None or len(interface.names) != len(wire.MOTORS):
