@@ -21,7 +21,7 @@ from dex_core.devices import simulated_wire
 from dex_core.errors import DexError
 from dex_ros.convert import chunk_from_msg, chunk_to_msg
 
-FAST = [maker for maker in vars(fuzz_targets).values() if callable(maker) and getattr(maker, "__annotations__", {}).get("return") == "Target"]
+FAST = list(fuzz_targets.MAKERS)
 SLOW = list(fuzz_slow.MAKERS)
 CASES = {"configuration": 20, "manifests": 20, "recordings": 60, "chunk_to_command": 150, "golden_cases": 300}
 FAST_CASES = 3000

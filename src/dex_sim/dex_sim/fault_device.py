@@ -13,7 +13,7 @@ from dex_sim.fault import KINDS, amount_of
 Hooks = Mapping[str, Callable[[float], None]]
 XARM_COLLISION = 31
 """Controller error "collision caused abnormal current": what `wrong` reports where no code is given."""
-LASTING_BITS = 0x1
+FAULT_BIT = 0x1
 
 
 def _xarm(device: Any) -> Hooks:
@@ -42,7 +42,7 @@ def _simulated_hand(device: Any) -> Hooks:
 
     return {
         "ok": suffer("none"), "off": suffer("silent", drop=True), "stuck": suffer("silent"), "garbage": suffer("garbage"),
-        "wrong": lambda _amount: device.inject_error(LASTING_BITS),
+        "wrong": lambda _amount: device.inject_error(FAULT_BIT),
     }
 
 
@@ -55,18 +55,18 @@ def _inspire(device: Any) -> Hooks:
 
     return {
         "ok": suffer("none"), "off": suffer("silent"), "stuck": suffer("silent"), "garbage": suffer("garbage"),
-        "wrong": lambda _amount: device.inject_error("index", LASTING_BITS),
+        "wrong": lambda _amount: device.inject_error("index", FAULT_BIT),
     }
 
 
-def _xhand(device: Any) -> Hooks:
+def _g1(device: Any) -> Hooks:
     def suffer(fault: str) -> Callable[[float], None]:
-        return lambda _amount: device.set_fault(fault)
+        def act(_amount: float) -> None:
+            device.fault = fault
 
-    return {
-        "ok": suffer("none"), "off": suffer("silent"), "stuck": suffer("silent"), "garbage": suffer("garbage"),
-        "wrong": lambda _amount: device.hand.inject_error(device.hand.joints[0], LASTING_BITS),
-    }
+        return act
+
+    return {"ok": suffer("none"), "off": suffer("silent"), "stuck": suffer("frozen"), "garbage": suffer("garbage")}
 
 
 def _franka(device: Any) -> Hooks:
@@ -82,8 +82,8 @@ def _franka(device: Any) -> Hooks:
 
 
 HOOKS: dict[str, Callable[[Any], Hooks]] = {
-    "XArmController": _xarm, "SimulatedHand": _simulated_hand, "InspireHand": _inspire, "XHandPort": _xhand,
-    "FrankaArm": _franka,
+    "XArmController": _xarm, "SimulatedHand": _simulated_hand, "InspireHand": _inspire, "FrankaArm": _franka,
+    "G1Robot": _g1,
 }
 """Class of a simulator -> its fault words. Any other simulator offers them itself, as ``fault_hooks() -> Hooks``."""
 

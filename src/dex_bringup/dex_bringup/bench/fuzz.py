@@ -8,12 +8,13 @@ import faulthandler
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from dex_bringup.bench.fuzz_mutate import Mutator
-from dex_bringup.bench.fuzz_targets import Target, targets
+from dex_bringup.bench.fuzz_targets import MAKERS, Target
 from dex_bringup.bench.report import Goal, Report
 from dex_core.contracts.command_spy import CommandSpy
 
@@ -52,10 +53,14 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
 
 def fuzz(count: int, seed: int, say: Callable[[str], None] = lambda _text: None) -> Report:
     """``count`` cases over every target."""
+    from dex_bringup.bench import fuzz_slow
     from dex_bringup.fault.runner import spied_stage
 
     spy, found, began = CommandSpy(), {}, time.monotonic()
-    with spied_stage(spy), targets() as made:
+    with spied_stage(spy), ExitStack() as closing:
+        made = [maker() for maker in (*MAKERS, *fuzz_slow.MAKERS)]
+        for target in made:
+            closing.callback(target.close)
         shares = sum(target.share for target in made)
         for number, target in enumerate(made):
             cases = max(1, round(count * target.share / shares))

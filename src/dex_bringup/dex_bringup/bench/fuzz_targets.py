@@ -6,8 +6,7 @@ from __future__ import annotations
 import binascii
 import logging
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -293,18 +292,7 @@ def command_stream() -> Target:
     return Target("driver command stream", [seed], feed, 0.4)
 
 
-@contextmanager
-def targets(wanted: Callable[[str], bool] = lambda _name: True) -> Iterator[list[Target]]:
-    """Every target whose name is wanted, ready; closed afterwards."""
-    from dex_bringup.bench import fuzz_slow
-
-    makers = (
-        xarm_requests, xarm_reports, franka_requests, unitree_frames, stand_in_frames, dynamixel_requests, ability_replies, ability_requests,
-        xhand_frames, inspire_registers, inspire_rtu, command_stream, *fuzz_slow.MAKERS,
-    )
-    made = [maker() for maker in makers if wanted(maker.__name__)]
-    try:
-        yield made
-    finally:
-        for target in made:
-            target.close()
+MAKERS = (
+    xarm_requests, xarm_reports, franka_requests, unitree_frames, stand_in_frames, dynamixel_requests, ability_replies, ability_requests,
+    xhand_frames, inspire_registers, inspire_rtu, command_stream,
+)
