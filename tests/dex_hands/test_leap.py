@@ -115,7 +115,7 @@ def test_enable_sets_what_leap_sets_and_moves_nothing(right: Interface, hand: Dy
         part = 0.75 if name in ("right_0", "right_4", "right_8") else 1.0
         gains = (get("position_p_gain"), get("position_i_gain"), get("position_d_gain"))
         assert gains == (600 * part, 0, 200 * part)
-        assert (get("operating_mode"), get("goal_current"), get("torque_enable"), get("bus_watchdog")) == (5, 550, 1, 10)
+        assert (get("operating_mode"), get("goal_current"), get("torque_enable"), get("bus_watchdog")) == (5, 550, 1, 15)
     driver.disconnect()
 
 
@@ -343,7 +343,7 @@ def test_no_bad_reply_becomes_a_state_and_nothing_resumes_by_itself(driver: Leap
     begin = time.monotonic()
     with pytest.raises(DeviceError) as raised:
         driver.read()
-    assert time.monotonic() - begin < 2.0
+    assert time.monotonic() - begin < 4.0
     assert raised.value.code in ("connection_lost", "servo_silent") and driver.health().code == raised.value.code
     with pytest.raises(DeviceError):
         driver.command(np.full(16, 0.2))

@@ -21,7 +21,7 @@ from dex_hands.leap_joints import JointMap
 from dex_hands.leap_settings import check_taken, set_mode, settings_of
 from dex_hands.leap_status import HandStatus, Motion
 
-WATCHDOG_S = 0.2
+WATCHDOG_S = 0.3
 HEALTH_PERIOD_S = 0.25
 REBOOT_S = 2.0
 
@@ -42,7 +42,7 @@ class LeapDriver:
     """
 
     def __init__(
-        self, interface: Interface, address: str, *, timeout_s: float = 0.4, current_ma: int | None = None, watchdog_s: float = WATCHDOG_S,
+        self, interface: Interface, address: str, *, timeout_s: float = 0.8, current_ma: int | None = None, watchdog_s: float = WATCHDOG_S,
     ) -> None:
         if not 1 <= round(watchdog_s / reg.WATCHDOG_UNIT_S) <= 127:
             raise ConfigError(f"{interface.name}: watchdog_s is {watchdog_s}; allowed 0.02 to 2.54 s")
