@@ -54,7 +54,7 @@ class DexH13Driver:
 
     touch_unit = "N"
 
-    def __init__(self, interface: Interface, address: str, *, timeout_s: float = 0.3, module: str = "", python: str = "") -> None:
+    def __init__(self, interface: Interface, address: str, *, timeout_s: float = 0.5, module: str = "", python: str = "") -> None:
         if not 0.05 <= timeout_s <= 60.0:
             raise ConfigError(f"{interface.name}: timeout_s is {timeout_s}; allowed 0.05 to 60 s")
         simulated = not address.startswith("/")

@@ -45,7 +45,7 @@ class XHandDriver:
     touch_unit = "N"
 
     def __init__(
-        self, interface: Interface, address: str, *, timeout_s: float = 0.3, gains: Mapping[str, Gains] | None = None, link: HandLink | None = None,
+        self, interface: Interface, address: str, *, timeout_s: float = 0.5, gains: Mapping[str, Gains] | None = None, link: HandLink | None = None,
     ) -> None:
         if len(interface.names) != JOINTS or interface.robot.hardware is None:
             raise ConfigError(f"{interface.robot.name} has {len(interface.names)} joints; an XHand1 has {JOINTS}, with a hardware map")
@@ -258,7 +258,7 @@ class XHandDriver:
 class XHandSdkDriver(XHandDriver):
     """The same by the vendor's library also on RS-485 (entry point ``xhand_sdk``)."""
 
-    def __init__(self, interface: Interface, address: str, *, timeout_s: float = 0.3, gains: Mapping[str, Gains] | None = None) -> None:
+    def __init__(self, interface: Interface, address: str, *, timeout_s: float = 0.5, gains: Mapping[str, Gains] | None = None) -> None:
         super().__init__(interface, address, timeout_s=timeout_s, gains=gains, link=sdk_link(interface, address, timeout_s))
 
 
