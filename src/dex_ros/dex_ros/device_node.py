@@ -23,7 +23,7 @@ from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from dex_msgs.msg import JointCommand
 from dex_ros import names, qos
 from dex_ros.convert import joint_state_to_msg
-from dex_ros.device_telemetry import PERIOD_S, Rate, Telemetry, diagnostic_values
+from dex_ros.device_telemetry import Rate, Telemetry, diagnostic_values
 from dex_ros.device_trajectory import TrajectoryServer
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import ACTIVE, INACTIVE, DexNode, spin_main
@@ -68,7 +68,6 @@ class DeviceNode(DexNode):
         self._fault_guard = self.create_guard_condition(self._on_fault)
         self._recover_guard = self.create_guard_condition(self._on_gate_reset)
         self._health_timer = self.create_timer(1.0, self._show_health)
-        self._telemetry_timer = self.create_timer(PERIOD_S, self._tell)
 
     def configure(self) -> None:
         """Loads the cell, connects, and starts the control thread. Raises DexError."""
@@ -88,7 +87,9 @@ class DeviceNode(DexNode):
         self._trajectories = TrajectoryServer(self, self.runtime, names.device_trajectory(name), interface, group)
         recover_name = names.device_states(name).replace("joint_states", "recover")
         self._recover = self.create_service(Trigger, recover_name, self._on_recover, callback_group=group)
+        runtime = self.runtime
         self._telemetry = Telemetry(self, interface, device.device)
+        self._telemetry.start(lambda: runtime.active)
         self._stop.clear()
         self._thread = threading.Thread(target=self._control, name="control", daemon=True)
         self._thread.start()
@@ -144,10 +145,12 @@ class DeviceNode(DexNode):
             self._backoff_s = min(2.0 * self._backoff_s, BACKOFF_S[1])
 
     def destroy_node(self) -> None:
-        """Ends the control thread first."""
+        """Ends the threads first."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2.0)
+        if self._telemetry is not None:
+            self._telemetry.destroy()
         super().destroy_node()
 
     def _runtime(self) -> DeviceRuntime:
@@ -259,12 +262,6 @@ class DeviceNode(DexNode):
         else:
             self.diagnostics.set("device", OK if health.ok else ERROR, health.text, values)
         self._show_command(runtime)
-
-    def _tell(self) -> None:
-        """Touch and currents, while the device is read."""
-        runtime, telemetry = self.runtime, self._telemetry
-        if runtime is not None and telemetry is not None and runtime.active:
-            telemetry.publish()
 
     def _show_command(self, runtime: DeviceRuntime) -> None:
         follower = runtime.follower

@@ -4,9 +4,13 @@
 from __future__ import annotations
 
 import array
+import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
+from rclpy.exceptions import InvalidHandle
+from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 
@@ -25,18 +29,28 @@ PERIOD_S = 0.05
 class Telemetry:
     """Touch and currents of one device, as far as its driver has them.
 
+    A thread of its own sends them: a timer at this rate would have the executor gather everything it waits for anew each time, which costs
+    more than all the rest.
+
     Args:
-        node: owner of publishers and timer.
+        node: owner of the publishers.
         interface: whose. device: its driver, without its limits.
     """
 
     def __init__(self, node: Node, interface: Interface, device: object) -> None:
         self._node, self._interface, self._device = node, interface, device
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
         self._touch: Publisher | None = None
         if isinstance(device, TouchSensing):
             self._touch = node.create_publisher(Touch, names.touch(interface.name), qos.SENSOR)
         self._currents = node.create_publisher(MotorCurrents, names.motor_currents(interface.name), qos.SENSOR)
         self._frame = interface.prefix + interface.robot.root_link
+
+    def start(self, active: Callable[[], bool]) -> None:
+        """Publishes every ``PERIOD_S`` while ``active()``, until ``destroy``."""
+        self._thread = threading.Thread(target=self._run, args=(active,), name="telemetry", daemon=True)
+        self._thread.start()
 
     def publish(self) -> None:
         """What is there now; nothing where nothing is measured."""
@@ -53,10 +67,22 @@ class Telemetry:
             self._currents.publish(report)
 
     def destroy(self) -> None:
-        """Ends the publishers."""
+        """Ends the thread, then the publishers."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
         for publisher in (self._touch, self._currents):
             if publisher is not None:
                 self._node.destroy_publisher(publisher)
+
+    def _run(self, active: Callable[[], bool]) -> None:
+        while not self._stop.wait(PERIOD_S):
+            if not active():
+                continue
+            try:
+                self.publish()
+            except (InvalidHandle, _rclpy.RCLError):
+                return  # the context is gone: the process is ending
 
 
 class Rate:
