@@ -159,6 +159,7 @@ def test_the_driver_joins_again_after_the_robot_was_killed(net: Net) -> None:
     assert theirs["wrong"] == 0 and theirs["weights"] == [1.0, 1.0, 0.0], "taken again at the weight that was held, given back at the end"
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(not (SDK and (Path(SDK) / EXAMPLE).is_file()), reason="DEX_UNITREE_SDK names no checkout of unitree_sdk2_python")
 def test_unitrees_own_arm_example_runs_to_its_end(net: Net) -> None:
     robot = net.ours("robot", domain=0)
