@@ -94,10 +94,14 @@ def test_a_path_has_one_server(loop: SocketLoop, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_link_that_a_killed_process_left_is_replaced(loop: SocketLoop, tmp_path: Path) -> None:
-    (tmp_path / "port").symlink_to("/dev/pts/987654")
+@pytest.mark.parametrize("number", ["987654", "taken again"])
+def test_a_link_that_a_killed_process_left_is_replaced(loop: SocketLoop, tmp_path: Path, number: str) -> None:
+    master, slave = os.openpty()
+    (tmp_path / "port").symlink_to(os.ttyname(slave) if number == "taken again" else f"/dev/pts/{number}")
     line = Line(loop, tmp_path / "port")
     with serial.Serial(str(tmp_path / "port"), 115200, timeout=5) as client:
         client.write(b"alive")
         line.expect(b"alive")
     line.port.close()
+    os.close(master)
+    os.close(slave)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import tty
@@ -15,7 +16,6 @@ from dex_core.errors import DeviceError
 from dex_sim.xarm_controller_loop import SocketLoop
 
 BITS_PER_BYTE = 10
-PTS = "/dev/pts/"
 READ_SIZE = 4096
 PACE_S = 0.0005
 """Replies leave on ticks of this length; at 4 Mbit/s a tick is 200 bytes."""
@@ -50,7 +50,7 @@ class SerialPort:
         self._loop, self._baud = loop, baud
         self._clock = clock or SteadyClock()
         self._master: _Master | None = None
-        self._slave = -1
+        self._slave = self._held = -1
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._free_ns = 0
         self.plug()
@@ -64,7 +64,7 @@ class SerialPort:
         """Puts the line at its path (again): a new terminal, as a replugged adapter is. Raises DeviceError."""
         if self.plugged:
             return
-        self._check_free()
+        lock = self._lock()
         number, slave = os.openpty()
         for end in (number, slave):  # the slave end stays open here, so that clients may come and go
             tty.setraw(end)
@@ -72,10 +72,10 @@ class SerialPort:
         try:
             self._link(os.ttyname(slave))
         except OSError as error:
-            os.close(number)
-            os.close(slave)
+            for end in (number, slave, lock):
+                os.close(end)
             raise DeviceError(f"{self.path} cannot be made: {error.strerror}", code="address_unavailable") from error
-        self._master, self._slave = _Master(number), slave
+        self._master, self._slave, self._held = _Master(number), slave, lock
         master = self._master
         self._loop.call_and_wait(lambda: self._loop.watch(master, self._ready, write=False))  # type: ignore[arg-type]
 
@@ -91,6 +91,7 @@ class SerialPort:
             self._loop.forget(master)  # type: ignore[arg-type]
             os.close(master.number)
             os.close(self._slave)
+            os.close(self._held)
 
         self._loop.call_and_wait(end)
 
@@ -139,15 +140,23 @@ class SerialPort:
                 self._free_ns = max(self._free_ns, self._clock.now_ns()) + round(len(data) * BITS_PER_BYTE * NS / self._baud)
             self.on_data(data)
 
-    def _check_free(self) -> None:
-        """A link that leads to a terminal is served by somebody; one that leads nowhere was left by a process that was killed."""
-        if self.path.is_symlink() and str(self.path.readlink()).startswith(PTS) and self.path.exists():
-            raise DeviceError(f"{self.path} is served by another process; end it, or name another path", code="address_unavailable")
+    def _lock(self) -> int:
+        """A lock that ends with this process, however it ends: what a link leads to says nothing, since terminals' numbers are used again."""
         if self.path.exists() and not self.path.is_symlink():
             raise DeviceError(f"{self.path} exists and is no simulated serial line; name another path", code="address_unavailable")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise DeviceError(f"{self.path} cannot be made: {error.strerror}", code="address_unavailable") from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise DeviceError(f"{self.path} is served by another process; end it, or name another path", code="address_unavailable") from error
+        return lock
 
     def _link(self, terminal: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(terminal)
