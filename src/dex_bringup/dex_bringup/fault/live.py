@@ -41,7 +41,7 @@ RAMP_RAD = 0.3
 FAULTED = (names.IMAGE, names.ACTION_CHUNK, "left/arm/joint_states")
 STEP_SLACK_RAD, TOGETHER_S = 0.1, 0.05
 """This process judges the distance of a command from measurements stamped at most ``TOGETHER_S`` apart: at 2 rad/s that is worth the slack."""
-WAKE_S = 0.1
+WAKE_S, CLOSE_S = 0.1, 20.0
 UNRELATED = ("gate_lost", "task_lost", "state_stale")
 """Ends of a goal that a busy machine brings by itself: the fault is tried again."""
 PATIENCE_S = 40.0
@@ -202,7 +202,7 @@ class FaultCell:
 
         thread = threading.Thread(target=watch, name="witness", daemon=True)
         thread.start()
-        self._witness.callback(thread.join, 2.0)
+        self._witness.callback(thread.join, CLOSE_S)
         self._witness.callback(end.set)
 
     def _note_state(self, message: JointState | None) -> None:
