@@ -12,6 +12,7 @@ from dex_core.config import CellConfig
 from dex_core.errors import DexError
 
 XARM_REPORT_PORTS = (30001, 30002, 30003)
+FRANKA_PORT = 1337
 ASKERS = 512
 """So many may ask in its life which process an owner is."""
 SHARED = ("unitree_dds",)
@@ -126,7 +127,9 @@ def listening_addresses(cell: CellConfig) -> list[str]:
         if transport == "xarm_tcp":
             host, _, control = address.partition(":")
             addresses += [f"{host}:{port}" for port in (*([control] if control else []), *XARM_REPORT_PORTS)]
-        elif transport in ("modbus_tcp", "simulated"):
+        elif transport == "franka_fci":
+            addresses.append(f"{address}:{FRANKA_PORT}")
+        elif transport in ("modbus_tcp", "simulated", "paxini_serial"):
             addresses.append(address)
     return addresses
 
