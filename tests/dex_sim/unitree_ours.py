@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -50,7 +52,8 @@ def robot(address: str) -> dict[str, object]:
 
 def driver(address: str) -> dict[str, object]:
     """Takes the arms, raises an elbow by 0.2 rad, gives them back; joins again whenever the robot was lost."""
-    device = UnitreeG1Driver(BODY, RosTopicLink("g1_driver", address, WRITES, READS), ramp_s=0.5, state_max_age_s=0.5)
+    link, folder = RosTopicLink("g1_driver", address, WRITES, READS), Path(tempfile.mkdtemp())
+    device = UnitreeG1Driver(BODY, link, ramp_s=0.5, state_max_age_s=0.5, mark_folder=folder)
     until, losses, raised, rounds = time.monotonic() + LONG_S, 0, 0.0, 0
     while not ended.is_set() and time.monotonic() < until:
         try:
