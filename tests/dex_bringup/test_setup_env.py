@@ -116,7 +116,7 @@ def test_every_version_is_fixed(repository: Path) -> None:
     lines = [line for line in (repository / 'constraints.txt').read_text().splitlines() if line and line[0] != '#']
     assert all(re.fullmatch(r'[\w.-]+==[\w.]+( ; python_version (>=|<) "3.11")?', line) for line in lines)
     pinned = {re.split('==', line)[0].lower().replace('_', '-') for line in lines}
-    for name in (*wheels.REQUIREMENTS, wheels.LEARN, wheels.PEERS):
+    for name in (*wheels.REQUIREMENTS, wheels.CLIENTS, wheels.LEARN, wheels.PEERS):
         for line in (repository / name).read_text().splitlines():
             if line and line[0] != '#':
                 assert re.split(r'[\[=]', line)[0].lower().replace('_', '-') in pinned, line

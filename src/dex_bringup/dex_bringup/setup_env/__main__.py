@@ -68,7 +68,7 @@ class Setup:
 
     def packages(self) -> None:
         """The wheels, as pinned and whole, and their mend."""
-        files = [self.root / name for name in (*wheels.REQUIREMENTS, wheels.CONSTRAINTS)]
+        files = [self.root / name for name in (*wheels.REQUIREMENTS, wheels.CLIENTS, wheels.CONSTRAINTS)]
         wanted = stamp.digest([*files, HERE / 'mend.py'])
         if self.stamp.get('wheels') != wanted:
             self.stamp.pop('wheels', None)

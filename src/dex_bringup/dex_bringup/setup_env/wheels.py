@@ -15,6 +15,7 @@ from pathlib import Path
 from .shell import Console, SetupError, clean_environment, run
 
 REQUIREMENTS = ('requirements.txt', 'requirements-test.txt')
+CLIENTS = 'requirements-clients.txt'  # without their dependencies
 LEARN = 'requirements-learn.txt'
 PEERS = 'requirements-bench.txt'
 CONSTRAINTS = 'constraints.txt'
@@ -90,6 +91,7 @@ def install(root: Path, venv: Path, console: Console, log: Path) -> dict[str, st
     console.say('installs the pinned wheels of ROS 2 Jazzy, MuJoCo, Pinocchio, onnxruntime and the rest')
     arguments = [word for name in REQUIREMENTS for word in ('-r', str(root / name))]
     pip_install(root, venv, arguments, console, log, 'wheels')
+    pip_install(root, venv, ['--no-deps', '-r', str(root / CLIENTS)], console, log, 'clients')
     return distributions(site_packages(venv))
 
 
