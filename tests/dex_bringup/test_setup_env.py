@@ -119,7 +119,7 @@ def test_every_version_is_fixed(repository: Path) -> None:
     for name in (*wheels.REQUIREMENTS, wheels.CLIENTS, wheels.LEARN, wheels.PEERS):
         for line in (repository / name).read_text().splitlines():
             if line and line[0] != '#':
-                assert re.split(r'[\[=]', line)[0].lower().replace('_', '-') in pinned, line
+                assert re.split(r'[\[=; ]', line)[0].lower().replace('_', '-') in pinned, line
     assert 'setuptools==79.0.1' in lines
 
 

@@ -451,6 +451,8 @@ def test_a_hand_that_refuses_tactile_registers_is_not_asked_again(hand: InspireH
         return read_words(address, count)
 
     hand.read_words = refuse  # type: ignore[method-assign]
+    assert driver.read().position_rad.shape == (6,) and asked == []  # nobody wants to know
+    assert driver.touch() == {}
     for _ in range(3):
         assert driver.read().position_rad.shape == (6,)
     assert asked == [3000] and driver.touch() == {}

@@ -31,6 +31,7 @@ TOLERATED_COUNTS = 50
 """A measured angle may lie this far outside 0..1000 before it is called implausible."""
 
 VELOCITY_WINDOW_S = 0.1
+TOUCH_WANTED_S = 1.0
 WRITE_SLACK = 0.9
 """A stream of exactly the hand's rate is passed on whole, in spite of its jitter."""
 
@@ -68,6 +69,7 @@ class InspireDriver:
         self.who = f"{interface.side}_{interface.robot.kind}"
         self._side = interface.side
         self._link = make_link(interface, address, timeout_s, self.who)
+        self._touch_asked_ns = -NS * 10
         self._touch = TouchReader(lambda *block: self._exchange(self._link.read, *block))
         self._feels = self._link.transport == "modbus_tcp"  # the hands with tactile areas are those with Ethernet
         maps = [hardware[j] for j in interface.robot.actuated]
@@ -226,7 +228,10 @@ class InspireDriver:
         return DeviceHealth(True, "", "ok", values)
 
     def touch(self) -> Mapping[str, Array]:
-        """Tactile area -> (rows, columns) newest counts, 0 to 4095; a block of them is read with every ``read``. Empty without tactile areas."""
+        """Tactile area -> (rows, columns) newest counts, 0 to 4095. Empty without tactile areas, and at first: a block of them is read with every
+        ``read``, but only while somebody asks here at least every second.
+        """
+        self._touch_asked_ns = time.monotonic_ns()
         return self._touch.areas()
 
     # -- inside ---------------------------------------------------------------------------------------------------------
@@ -253,6 +258,8 @@ class InspireDriver:
         return counts, stamp_ns, now_ns
 
     def _feel(self) -> None:
+        if time.monotonic_ns() - self._touch_asked_ns > TOUCH_WANTED_S * NS:
+            return
         try:
             self._touch.step()
         except ConnectionLostError:

@@ -53,14 +53,14 @@ class Telemetry:
         self._thread.start()
 
     def publish(self) -> None:
-        """What is there now; nothing where nothing is measured."""
+        """What is there now, to whoever listens: some drivers ask their device for it only then. Nothing where nothing is measured."""
         stamp = self._node.get_clock().now().to_msg()
-        touch = touch_of(self._device) if self._touch is not None else None
+        touch = touch_of(self._device) if self._touch is not None and self._touch.get_subscription_count() else None
         if self._touch is not None and touch is not None and touch.areas:
             message = touch_to_msg(touch)
             message.header.stamp, message.header.frame_id = stamp, self._frame
             self._touch.publish(message)
-        currents = currents_of(self._device, self._interface.names)
+        currents = currents_of(self._device, self._interface.names) if self._currents.get_subscription_count() else None
         if currents:
             report = MotorCurrents(names=list(currents), currents=array.array("f", currents.values()))
             report.header.stamp, report.header.frame_id = stamp, self._frame

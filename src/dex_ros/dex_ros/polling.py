@@ -6,11 +6,14 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
 M = TypeVar("M")
+LOOK_S = 1.0
+"""How often it looks whether a publisher's QoS makes it deaf."""
 
 
 class _NeverExecuted(CallbackGroup):
@@ -39,13 +42,14 @@ class PolledSubscription(Generic[M]):
 
     def __init__(self, node: Node, msg_type: type[M], topic: str, qos: QoSProfile, *, raw: bool = False) -> None:
         self._node = node
+        # no event handlers: in an executor they would wake it for every message, over and over until the message is taken
         self._subscription = node.create_subscription(
-            msg_type, topic, lambda _msg: None, qos, callback_group=_NeverExecuted(), raw=raw
+            msg_type, topic, lambda _msg: None, qos, callback_group=_NeverExecuted(), raw=raw,
+            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )
-        for event in self._subscription.event_handlers:  # a publisher with another QoS is said in the log, by the executor as everywhere
-            event.callback_group = node.default_callback_group
-            node.default_callback_group.add_entity(event)
         self._wait_set: Any = None
+        self._deaf_to: set[str] = set()
+        self._look = node.create_timer(LOOK_S, self.look_for_deafness)
 
     @property
     def topic(self) -> str:
@@ -90,6 +94,18 @@ class PolledSubscription(Generic[M]):
             self._wait_set.wait(max(0, round(timeout_s * 1e9)))
             return bool(self._wait_set.get_ready_entities("subscription"))
 
+    def look_for_deafness(self) -> None:
+        """Warns once of each publisher that this subscription cannot hear because of its QoS; the graph knows, no message is needed."""
+        for publisher in self._node.get_publishers_info_by_topic(self.topic):
+            verdict, why = qos_check_compatible(publisher.qos_profile, self._subscription.qos_profile)
+            who = bytes(publisher.endpoint_gid).hex()
+            if verdict is QoSCompatibility.ERROR and who not in self._deaf_to:
+                self._deaf_to.add(who)
+                self._node.get_logger().warning(
+                    f"{publisher.node_name} publishes {self.topic} with incompatible QoS and is not heard: {why.strip()}"
+                )
+
     def destroy(self) -> None:
         """Ends the subscription."""
+        self._node.destroy_timer(self._look)
         self._node.destroy_subscription(self._subscription)
