@@ -99,7 +99,7 @@ class PolledSubscription(Generic[M]):
         for publisher in self._node.get_publishers_info_by_topic(self.topic):
             verdict, why = qos_check_compatible(publisher.qos_profile, self._subscription.qos_profile)
             who = bytes(publisher.endpoint_gid).hex()
-            if verdict is QoSCompatibility.ERROR and who not in self._deaf_to:
+            if verdict == QoSCompatibility.ERROR and who not in self._deaf_to:
                 self._deaf_to.add(who)
                 self._node.get_logger().warning(
                     f"{publisher.node_name} publishes {self.topic} with incompatible QoS and is not heard: {why.strip()}"
