@@ -17,6 +17,7 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parents[1]
 REAL_TIME = ('dex_arms', 'dex_hands', 'dex_sim')  # folders whose tests talk to simulators that run at real time
 SECOND_TRIES = int(os.environ.get('DEX_SECOND_TRIES', '2'))  # 0 shows what a first failure was
+FEW_THREADS = 25
 FIRST_DOMAIN, DOMAINS = 60, 40  # 0 to 101 are safe on Linux; the low ones are people's
 
 os.environ.setdefault('ROS_DOMAIN_ID', str(FIRST_DOMAIN + os.getpid() % DOMAINS))
@@ -87,6 +88,14 @@ def no_unsafe_command(command_spy: CommandSpy) -> Iterator[None]:
     """Fails any test in which a command was not finite, outside its range, or further from the measured joint than its step."""
     yield
     command_spy.require_safe()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def left_over_participants() -> Iterator[None]:
+    """A ROS context lives on in reference cycles, with its threads and sockets: dozens of them make discovery slow and file numbers too high for select."""
+    yield
+    if len(os.listdir('/proc/self/task')) > FEW_THREADS:
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -195,8 +195,8 @@ def part(line: Line) -> Part:
 
 
 def test_each_hand_follows_a_trajectory_by_name(line: Line) -> None:
+    assert {name: line.config.driver_of(name) for name in HANDS} == {"left_hand": "ability_serial", "right_hand": "leap_dynamixel"}
     for interface in HANDS:
-        assert line.config.driver_of(interface) == "simulated"
         line.follows(interface)
 
 
@@ -221,7 +221,7 @@ def test_what_cannot_be_is_refused_before_anything_stops(line: Line, side: str, 
 def test_no_swap_while_a_goal_runs(line: Line, part: Part) -> None:
     before = line.pids()
     line.cell.wait(lambda: part.goal(f"running-{time.monotonic_ns()}", True).accepted, "the gate to take a goal")
-    with pytest.raises(DexError, match="goal 'running-[0-9]*' runs .RUNNING.; a hand is swapped while none does") as caught:
+    with pytest.raises(DexError, match="goal 'running-[0-9]*' runs .ARMED.; a hand is swapped while none does") as caught:
         line.cell.supervisor.swap("left", "leap")
     part.goal("", False)
     assert caught.value.code == "busy" and line.pids() == before and line.config.interface("left_hand").robot.name == "ability"
@@ -231,11 +231,11 @@ def test_no_swap_while_a_goal_runs(line: Line, part: Part) -> None:
 def test_a_hand_that_does_not_come_gives_the_old_one_back(line: Line) -> None:
     before, folder = line.pids(), line.cell.resolution.run_folder
     blockers: list[socket.socket] = []
-    place = line.config.interface("left_hand").address.simulated.partition(":")[0]
+    host, port = load_cell(folder / "cell.yaml", left_hand="inspire").interface("left_hand").address.simulated.split(":")
 
     def somebody_takes_the_address(_text: str) -> None:
         if not blockers:
-            blockers.append(socket.create_server((place, 6000)))
+            blockers.append(socket.create_server((host, int(port))))
 
     line.cell.supervisor.notify = somebody_takes_the_address
     try:

@@ -106,6 +106,7 @@ class PolledSubscription(Generic[M]):
                 )
 
     def destroy(self) -> None:
-        """Ends the subscription."""
+        """Ends the subscription; its wait set would keep the whole participant alive."""
+        self._wait_set = None
         self._node.destroy_timer(self._look)
         self._node.destroy_subscription(self._subscription)

@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +42,17 @@ class Reference(NamedTuple):
     position_rad: Array
 
 
+@cache
+def _presence(domain_id: int) -> Node:
+    """A node that stays for as long as the process: its participant is found once. A link that comes back with a new participant, at the shared-memory
+    port of the one before, may not be heard for seconds, since peers still write to what was there.
+    """
+    context = Context()
+    rclpy.init(context=context, domain_id=None if domain_id < 0 else domain_id, signal_handler_options=SignalHandlerOptions.NO)
+    atexit.register(rclpy.try_shutdown, context=context)
+    return Node(f"ros2_control_{os.getpid()}", context=context, use_global_arguments=False, enable_rosout=False, start_parameter_services=False)
+
+
 class Ros2ControlLink:
     """Publisher of trajectories, reader of joint states and of the controller's state.
 
@@ -49,17 +63,14 @@ class Ros2ControlLink:
 
     def __init__(self, settings: Ros2ControlSettings, node_name: str) -> None:
         self._settings, self._node_name = settings, node_name
-        self._context: Context | None = None
         self._node: Node | None = None
 
     def open(self) -> None:
         """Joins the graph; any number of times."""
         if self._node is not None:
             return
-        self._context = Context()
-        domain = self._settings.domain_id
-        rclpy.init(context=self._context, domain_id=None if domain < 0 else domain, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node(self._node_name, context=self._context, use_global_arguments=False, enable_rosout=False, start_parameter_services=False)
+        context = _presence(self._settings.domain_id).context
+        self._node = Node(self._node_name, context=context, use_global_arguments=False, enable_rosout=False, start_parameter_services=False)
         controller = self._settings.controller
         self._trajectories = self._node.create_publisher(JointTrajectory, f"{controller}/joint_trajectory", qos.COMMAND)
         self._states: PolledSubscription[JointStateMsg] = PolledSubscription(self._node, JointStateMsg, self._settings.states_topic, STATES)
@@ -71,8 +82,9 @@ class Ros2ControlLink:
         """Leaves the graph; any number of times."""
         node, self._node = self._node, None
         if node is not None:
+            self._states.destroy()
+            self._references.destroy()
             node.destroy_node()
-            rclpy.try_shutdown(context=self._context)
 
     @property
     def is_open(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import time
 import traceback
 from collections.abc import Callable
@@ -80,11 +81,15 @@ def fuzz(count: int, seed: int, say: Callable[[str], None] = lambda _text: None)
 def fuzz_one(target: Target, cases: int, rng: np.random.Generator) -> Found:
     """``cases`` broken frames through one target."""
     found, mutator, began = Found(), Mutator(target.seeds, rng, target.reseal), time.perf_counter()
-    for start in range(0, cases, BATCH):
-        faulthandler.dump_traceback_later(GIVE_UP_S, exit=True)
-        for frame in mutator.frames(min(BATCH, cases - start)):
-            _case(target, frame, found)
-    faulthandler.cancel_dump_traceback_later()
+    gc.freeze()  # a collection that looks at all that was there before would count as a hang of whoever it stops
+    try:
+        for start in range(0, cases, BATCH):
+            faulthandler.dump_traceback_later(GIVE_UP_S, exit=True)
+            for frame in mutator.frames(min(BATCH, cases - start)):
+                _case(target, frame, found)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        gc.unfreeze()
     found.seconds = time.perf_counter() - began
     return found
 
