@@ -92,7 +92,7 @@ def no_unsafe_command(command_spy: CommandSpy) -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope='module')
 def left_over_participants() -> Iterator[None]:
-    """A ROS context lives on in reference cycles, with its threads and sockets: dozens of them make discovery slow and file numbers too high for select."""
+    """A ROS context lives on in reference cycles, with its threads and sockets; dozens of them slow discovery and push file numbers beyond select."""
     yield
     if len(os.listdir('/proc/self/task')) > FEW_THREADS:
         gc.collect()

@@ -44,8 +44,8 @@ class Reference(NamedTuple):
 
 @cache
 def _presence(domain_id: int) -> Node:
-    """A node that stays for as long as the process: its participant is found once. A link that comes back with a new participant, at the shared-memory
-    port of the one before, may not be heard for seconds, since peers still write to what was there.
+    """A node that stays for as long as the process: its participant is found once. A link that comes back with a new participant, at the
+    shared-memory port of the one before, may not be heard for seconds, since peers still write to what was there.
     """
     context = Context()
     rclpy.init(context=context, domain_id=None if domain_id < 0 else domain_id, signal_handler_options=SignalHandlerOptions.NO)
