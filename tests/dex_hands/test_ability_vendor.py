@@ -16,7 +16,7 @@ from dex_hands import ability_wire as wire
 from dex_hands.ability_wire import Mode, Variant
 from dex_sim import ability_wire as device
 
-pytestmark = pytest.mark.skipif(find_spec("ah_wrapper") is None, reason="PSYONIC's package ability-hand is not installed (requirements-test.txt)")
+pytestmark = pytest.mark.skipif(find_spec("ah_wrapper") is None, reason="PSYONIC's package ability-hand is not installed (requirements-clients.txt)")
 
 VENDOR = """
 import json, sys

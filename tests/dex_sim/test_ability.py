@@ -334,7 +334,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.skipif(find_spec("ah_wrapper") is None, reason="PSYONIC's package ability-hand is not installed (requirements-test.txt)")
+@pytest.mark.skipif(find_spec("ah_wrapper") is None, reason="PSYONIC's package ability-hand is not installed (requirements-clients.txt)")
 def test_psyonics_package_drives_it_in_every_mode(line: AbilityLine, tmp_path: Path) -> None:
     """In a process of its own, in a folder of its own: importing the package writes files where it stands."""
     done = subprocess.run(

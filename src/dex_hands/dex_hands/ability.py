@@ -183,7 +183,7 @@ class AbilityDriver:
         limited, (code, lost) = self._limited, self._lost
         words = ", ".join(_limit_words(name, bit) for bit, name in enumerate(self.names) if limited >> bit & 1)
         values = {
-            "address": self._link.path, "transport": "ability_serial", "bus_id": f"{self._bus_id:#04x}",
+            "address": self._link.address, "transport": "ability_serial", "bus_id": f"{self._bus_id:#04x}",
             "limited": words or "none", "error_bits": f"{limited:#04x}",
             "current_total_a": f"{np.abs(self._current).sum():.3f}",
             "damaged_frames": str(self._link.damaged), "unanswered_frames": str(self._link.unanswered),

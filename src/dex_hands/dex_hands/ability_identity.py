@@ -62,7 +62,7 @@ class Identity:
                             for r in wire.UNIQUE_ID)
             if found != self.serial_number:
                 raise DeviceError(
-                    f"{who} at {link.path}: the hand there has serial number {found}; {self.serial_number} is asked for", code="wrong_device")
+                    f"{who} at {link.address}: the hand there has serial number {found}; {self.serial_number} is asked for", code="wrong_device")
         return reply
 
     def _explain(self, link: AbilityLink, who: str, silence: ConnectionLostError) -> None:
@@ -77,7 +77,7 @@ class Identity:
             except ConnectionLostError:
                 continue
             raise DeviceError(
-                f"{who} at {link.path}: the hand there has address {bus_id:#04x}, which is the {side} hand's; the {self.side} hand has "
+                f"{who} at {link.address}: the hand there has address {bus_id:#04x}, which is the {side} hand's; the {self.side} hand has "
                 f"{self.bus_id:#04x}. Swap the ports, or give a new hand its address once over Bluetooth", code="wrong_device", device_code=bus_id,
             ) from silence
 

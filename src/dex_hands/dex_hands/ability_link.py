@@ -5,15 +5,15 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import serial
 
-from dex_core.errors import ConfigError, ConnectionLostError
+from dex_core.errors import ConnectionLostError
 from dex_hands.ability_wire import FrameError, Unstuffer, stuffed
+from dex_hands.serial_line import SerialLine
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ TRY_S = 0.08
 """A question is asked again after this long, or at once when its answer is damaged; the answer itself takes 2 ms."""
 
 
-class AbilityLink:
+class AbilityLink(SerialLine):
     """One port with one hand. Thread-safe.
 
     Args:
@@ -38,40 +38,10 @@ class AbilityLink:
     """
 
     def __init__(self, path: str, baud: int, timeout_s: float, who: str, *, stuffing: bool = True) -> None:
-        if not path.startswith("/"):
-            raise ConfigError(f"{who}: address {path!r} is not the path of a serial port")
-        if not 0.01 <= timeout_s <= 60.0:
-            raise ConfigError(f"{who}: timeout_s is {timeout_s}; allowed 0.01 to 60 s")
-        self.path, self.timeout_s = path, timeout_s
+        super().__init__(path, baud, timeout_s, who)
         self.damaged = self.unanswered = 0
-        self._who, self._baud, self._stuffing = who, baud, stuffing
-        self._lock = threading.RLock()
-        self._port: serial.Serial | None = None
+        self._stuffing = stuffing
         self._unstuffer = Unstuffer()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the port is open; the hand may be off all the same."""
-        return self._port is not None
-
-    def open(self) -> None:
-        """Opens the port for this process alone. Raises ConnectionLostError."""
-        with self._lock:
-            self.close()
-            try:
-                self._port = serial.Serial(self.path, self._baud, timeout=0.0, write_timeout=self.timeout_s, exclusive=True)
-            except (serial.SerialException, OSError, ValueError) as error:
-                raise ConnectionLostError(f"{self._who}: {self.path} cannot be opened at {self._baud} baud: {error}") from error
-
-    def close(self) -> None:
-        """Closes the port; any number of times."""
-        with self._lock:
-            port, self._port = self._port, None
-            if port is not None:
-                try:
-                    port.close()
-                except (serial.SerialException, OSError):
-                    pass  # the cable is out; there is nothing left to close
 
     def tell(self, body: bytes) -> None:
         """Sends a body whose answer nobody waits for. Raises ConnectionLostError."""
@@ -95,7 +65,7 @@ class AbilityLink:
                     return answer
             if close_on_silence:
                 self.close()  # a late answer must not be taken for the next one's
-            raise ConnectionLostError(f"{self._who} at {self.path}: no answer within {timeout_s:.3g} s; is it powered, set to UART and "
+            raise ConnectionLostError(f"{self._who} at {self.address}: no answer within {timeout_s:.3g} s; is it powered, set to UART and "
                                       f"{'stuffing on' if self._stuffing else 'stuffing off'}, at {self._baud} baud?")
 
     def _framed(self, body: bytes) -> bytes:
@@ -103,12 +73,12 @@ class AbilityLink:
 
     def _guarded(self, work: Callable[[serial.Serial], T]) -> T:
         if self._port is None:
-            raise ConnectionLostError(f"{self._who}: {self.path} is closed; recover first")
+            raise ConnectionLostError(f"{self._who}: {self.address} is closed; recover first")
         try:
             return work(self._port)
         except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial's, when another thread closed the port
             self.close()
-            raise ConnectionLostError(f"{self._who}: {self.path} is gone: {error}") from error
+            raise ConnectionLostError(f"{self._who}: {self.address} is gone: {error}") from error
 
     def _try(self, port: serial.Serial, body: bytes, answer_bytes: int, decode: Callable[[bytes], T], deadline: float) -> T | None:
         """One question; None when its answer is damaged or does not come in time."""

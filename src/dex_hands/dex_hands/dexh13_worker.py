@@ -87,7 +87,7 @@ class Hand:
     def _call(self, name: str, *args: Any) -> Any:
         try:
             return getattr(self.control, name)(*args)
-        except Exception as error:
+        except Exception as error:  # whatever the closed SDK throws becomes one kind, with its words
             raise SdkError(f"{name}: {error}", self._kind()) from error
 
     def _need(self, name: str, *args: Any) -> None:

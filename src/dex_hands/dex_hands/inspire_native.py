@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import serial
 
-from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
+from dex_core.errors import ConnectionLostError, DeviceError
+from dex_hands.serial_line import SerialLine
 
 ASK, ANSWER = b"\xeb\x90", b"\x90\xeb"
 READ, WRITE = 0x11, 0x12
@@ -76,7 +76,7 @@ class AnswerReader:
         return found
 
 
-class NativeLink:
+class NativeLink(SerialLine):
     """One hand on an RS-485 line. Addresses are the hand's byte addresses; values are signed words, as Modbus would carry them. Thread-safe.
 
     Args:
@@ -90,39 +90,9 @@ class NativeLink:
     transport = "inspire_rs485"
 
     def __init__(self, address: str, hand_id: int, baud: int, timeout_s: float, who: str) -> None:
-        if not address.startswith("/"):
-            raise ConfigError(f"{who}: address {address!r} is not the path of a serial port")
-        if not 0.01 <= timeout_s <= 60.0:
-            raise ConfigError(f"{who}: timeout_s is {timeout_s}; allowed 0.01 to 60 s")
-        self.address, self.timeout_s = address, timeout_s
-        self._who, self._hand_id, self._baud = who, hand_id, baud
-        self._lock = threading.RLock()
-        self._port: serial.Serial | None = None
+        super().__init__(address, baud, timeout_s, who)
+        self._hand_id = hand_id
         self._reader = AnswerReader()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the port is open; a cable may be out all the same."""
-        return self._port is not None
-
-    def open(self) -> None:
-        """Opens the port for this process alone. Raises ConnectionLostError."""
-        with self._lock:
-            self.close()
-            try:
-                self._port = serial.Serial(self.address, self._baud, timeout=0.0, write_timeout=self.timeout_s, exclusive=True)
-            except (serial.SerialException, OSError, ValueError) as error:
-                raise ConnectionLostError(f"{self._who}: {self.address} cannot be opened at {self._baud} baud: {error}") from error
-
-    def close(self) -> None:
-        """Closes the port; any number of times."""
-        with self._lock:
-            port, self._port = self._port, None
-            if port is not None:
-                try:
-                    port.close()
-                except (serial.SerialException, OSError):
-                    pass  # the cable is out; there is nothing left to close
 
     def read(self, address: int, count: int) -> list[int]:
         """``count`` signed words from byte ``address``. Raises ConnectionLostError or DeviceError."""
