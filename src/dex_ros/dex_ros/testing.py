@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import rclpy
 from rclpy.context import Context
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor
 from rclpy.node import Node
 
@@ -57,16 +58,22 @@ def spinning(*nodes: Node, threads: int = 2) -> Iterator[None]:
     for node in nodes:
         executor.add_node(node)
 
+    closing = threading.Event()
+
     def _run() -> None:
-        try:
-            executor.spin()
-        except ExternalShutdownException:
-            return
+        while not closing.is_set():
+            try:
+                executor.spin()
+            except ExternalShutdownException:
+                return
+            except InvalidHandle:
+                continue  # another thread destroyed an entity while the wait set was made; the next one is without it
 
     thread = threading.Thread(target=_run, daemon=True)
     thread.start()
     try:
         yield
     finally:
+        closing.set()
         executor.shutdown(timeout_sec=2.0)
         thread.join(timeout=2.0)
