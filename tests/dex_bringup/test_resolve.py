@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -118,6 +119,25 @@ def test_real_hardware_with_addresses(tmp_path: Path) -> None:
 def test_address_of_an_unknown_interface() -> None:
     with pytest.raises(ConfigError, match="no interface 'tail'"):
         resolve(arguments={"addresses": "tail=1.2.3.4"})
+
+
+def transports(file: str) -> set[str]:
+    """Types of the transports in a Fast DDS profile."""
+    return {element.text or "" for element in ElementTree.parse(file).iter() if element.tag.endswith("}type")}
+
+
+def test_the_control_path_shares_no_lock_with_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", str(find_share("config", "dds", "fastdds_shm.xml")))  # as a process of a cell inherits it
+    files = {p.name: p.env["FASTDDS_DEFAULT_PROFILES_FILE"] for p in resolve(run_folder=tmp_path).processes}
+    pictures = {"camera", "policy", "state"}
+    assert all(transports(files[name]) == {"SHM", "UDPv4"} for name in pictures)
+    assert all(transports(file) == {"UDPv4"} for name, file in files.items() if name not in pictures)
+
+
+def test_a_transport_of_the_users_own_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/etc/mine.xml")
+    processes = resolve(run_folder=tmp_path).processes
+    assert {p.env[f"FAST{kind}_DEFAULT_PROFILES_FILE"] for p in processes for kind in ("DDS", "RTPS")} == {"/etc/mine.xml"}
 
 
 def test_parse_addresses() -> None:

@@ -137,7 +137,7 @@ def test_log_tail_shows_whole_lines_with_the_name(tmp_path: Path) -> None:
 
 def test_a_child_whose_parent_died_before_the_kernel_knew_does_not_start() -> None:
     somebody_else = os.getpid() + 1
-    child = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=partial(_before_exec, 0, False, somebody_else))  # noqa: PLW1509
+    child = subprocess.Popen([sys.executable, "-c", "pass"], preexec_fn=partial(_before_exec, 0, somebody_else))  # noqa: PLW1509
     assert child.wait(10.0) == 1
 
 
@@ -145,7 +145,7 @@ def test_the_parents_handler_does_not_swallow_the_end_of_a_child_that_is_about_t
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # as a supervisor has one; the fork copies it
 
     def ended_at_once() -> None:
-        _before_exec(0, False, parent)
+        _before_exec(0, parent)
         os.kill(os.getpid(), signal.SIGTERM)  # what the kernel does when the parent dies here
 
     parent = os.getpid()

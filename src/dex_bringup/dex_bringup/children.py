@@ -16,14 +16,13 @@ from functools import partial
 from pathlib import Path
 
 from dex_bringup.process import ProcessDescription
-from dex_core.clock import Priority
 from dex_core.errors import ConfigError
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def _before_exec(nice: int, realtime: bool, parent: int) -> None:
+def _before_exec(nice: int, parent: int) -> None:
     """In the child: the kernel ends it by SIGTERM when the parent dies, however that happens; and its priority is as asked where allowed."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler, copied by the fork, would note the signal here and lose it at the exec
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -33,8 +32,6 @@ def _before_exec(nice: int, realtime: bool, parent: int) -> None:
         os.nice(nice)
         with open("/proc/self/autogroup", "w", encoding="ascii") as group:  # a session of its own is a scheduling group of its own
             group.write(str(nice))
-        if realtime:  # all threads alike: a thread that waits for the machine may hold the interpreter's lock that a loop needs
-            os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(Priority.CONTROL_PROCESS))
     except OSError:
         return  # not allowed, or a kernel without autogroups: as good as it gets
 
@@ -97,7 +94,7 @@ class Child:
     def start(self) -> None:
         """Starts it in a process group of its own, so that a terminal's Ctrl-C reaches only the supervisor."""
         environment = {**os.environ, **self.process.env, **self.environment}
-        before = partial(_before_exec, self.process.nice, self.process.essential, os.getpid())
+        before = partial(_before_exec, self.process.nice, os.getpid())
         with self.log_path.open("ab", buffering=0) as log:
             self.popen = subprocess.Popen(  # noqa: S603
                 command_of(self.process), stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,

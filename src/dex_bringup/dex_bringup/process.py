@@ -21,7 +21,7 @@ class ProcessDescription:
         log_level: least severe message it logs.
         arguments: command line before the ROS arguments.
         lifecycle: its node is a lifecycle node with heartbeats.
-        essential: its end ends the cell; it gets the machine before everything else where that is allowed.
+        essential: its end ends the cell.
         stop_stage: stages end one after another, lowest first.
         nice: how much it yields, -20 to 19; what only shows or records yields, what moves the robot is preferred where that is allowed.
     """

@@ -138,22 +138,32 @@ def new_run_folder() -> Path:
     raise ConfigError(f"{root} already holds 999 runs of {stamp}")
 
 
-def process_environment() -> dict[str, str]:
-    """What every process gets: one thread per library, pictures without a screen, shared memory with room for pictures."""
-    profile = str(find_share("config", "dds", "fastdds_shm.xml"))
-    defaults = {
-        **ONE_THREAD,
-        "MUJOCO_GL": "egl",
-        "PYTHONUNBUFFERED": "1",
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,
+PICTURES = ("camera_node", "policy_node", "state_node", "record_node", "fault_node")
+"""Executables that send or take pictures and therefore use shared memory; the others keep away from its locks (config/dds)."""
+
+
+def process_environment(*, pictures: bool = True) -> dict[str, str]:
+    """What a process gets: one thread per library, pictures without a screen, and its transport (files in config/dds).
+
+    What the user has set stays; a transport of ours, inherited from a process of another kind, does not.
+
+    Args:
+        pictures: shared memory with room for pictures; False: sockets alone, for the control path.
+    """
+    profile = find_share("config", "dds", "fastdds_shm.xml" if pictures else "fastdds_control.xml")
+    given = os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE")
+    transport = given if given and Path(given).resolve().parent != profile.resolve().parent else str(profile)
+    own = {**ONE_THREAD, "MUJOCO_GL": "egl", "PYTHONUNBUFFERED": "1"}
+    return {
+        **{name: os.environ.get(name) or value for name, value in own.items()},
+        "FASTRTPS_DEFAULT_PROFILES_FILE": transport,
+        "FASTDDS_DEFAULT_PROFILES_FILE": transport,
     }
-    return {name: os.environ.get(name) or value for name, value in defaults.items()}
 
 
 def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) -> tuple[ProcessDescription, ...]:
     """The process list of a cell; pure, so launch and `dex up` cannot differ."""
-    environment = process_environment()
+    environment = {pictures: process_environment(pictures=pictures) for pictures in (True, False)}
     common = {"cell_file": str(run_folder / "cell.yaml"), "autostart": values["autostart"] == "true", "use_sim_time": False}
 
     arms = [name for name, interface in cell.interfaces.items() if interface.robot.kind == "arm"]
@@ -163,7 +173,7 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         package: str, executable: str, name: str, stop_stage: int, essential: bool = False, nice: int = PREFERRED, **parameters: object
     ) -> ProcessDescription:
         return ProcessDescription(
-            package, executable, name, values["namespace"].strip("/"), {**common, **parameters}, env=environment,
+            package, executable, name, values["namespace"].strip("/"), {**common, **parameters}, env=environment[executable in PICTURES],
             log_level=values["log_level"], essential=essential, stop_stage=stop_stage, nice=nice,
         )
 
@@ -179,7 +189,7 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         node("dex_perception", "camera_node", "camera", 0),
         *([node("dex_monitor", "state_node", "state", 0, nice=YIELDING)] if values["monitor"] == "true" else []),
         *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),
-        *([_rviz(values, environment)] if values["rviz"] == "true" else []),
+        *([_rviz(values, environment[True])] if values["rviz"] == "true" else []),
     )
     return with_relay(processes, topics, node("dex_sim", "fault_node", "faults", 3, topics=",".join(topics))) if topics else processes
 

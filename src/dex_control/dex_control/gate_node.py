@@ -269,7 +269,7 @@ def _answer(reply: Reply, response: Trigger.Response) -> Trigger.Response:
 def main() -> int:
     """Entry point of the executable ``gate_node``."""
     try:
-        return spin_main(GateNode)
+        return spin_main(GateNode, realtime_priority=Priority.CONTROL_PROCESS)
     except ExternalShutdownException:
         return 0
 

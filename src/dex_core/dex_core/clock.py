@@ -100,8 +100,10 @@ class Priority(IntEnum):
     """What plays a device: it must answer as promptly as the device would."""
     CONTROL_PROCESS = 10
     """Every other thread of gate, drivers and simulation, and all heartbeats: a busy machine must not look like a dead node."""
-    PICTURE_TO_ACTION = 9
-    """Camera, policy, decoders: between a picture and its first command every millisecond counts."""
+    ACTION = 9
+    """Policy and decoders: between a picture and its first command every millisecond counts."""
+    PICTURE = 8
+    """Cameras: the next picture must not stand in the way of what the last one led to."""
 
 
 def set_realtime_priority(priority: int) -> bool:

@@ -37,7 +37,7 @@ class DecoderNode(DexNode):
     It alone knows which hand that is, and says so on ``<side>/mounted_hand``, latched, from its activation on.
     """
 
-    realtime_priority = Priority.PICTURE_TO_ACTION
+    realtime_priority = Priority.ACTION
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("decoder", **kwargs)

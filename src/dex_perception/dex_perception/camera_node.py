@@ -58,7 +58,7 @@ def static_transforms(config: CameraConfig) -> TFMessage:
 class CameraNode(DexNode):
     """The camera of a cell. Parameter ``interface`` names it; empty takes the only one."""
 
-    realtime_priority = Priority.PICTURE_TO_ACTION
+    realtime_priority = Priority.PICTURE
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("camera", **kwargs)

@@ -31,7 +31,7 @@ POLL_S = 0.015
 class PolicyNode(DexNode):
     """Publishes ``action_chunk`` and ``policy_status``; serves ``policy/set_goal``."""
 
-    realtime_priority = Priority.PICTURE_TO_ACTION
+    realtime_priority = Priority.ACTION
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("policy", **kwargs)

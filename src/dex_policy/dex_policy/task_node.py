@@ -15,7 +15,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
 
-from dex_core.clock import NS
+from dex_core.clock import NS, Priority
 from dex_core.config import load_task
 from dex_core.errors import DeadlineError, DexError
 from dex_core.policy.instruction import meant_task
@@ -291,7 +291,8 @@ class TaskNode(DexNode):
 def main(argv: list[str] | None = None) -> int:
     """Runs the node."""
     node_parser("Task server of a cell: owns the action run_task, arms gate and policy, ends every goal with a reason.").parse_known_args(argv)
-    return spin_main(TaskNode, argv)
+    # it calls the gate lost after 0.18 s: set aside by the machine for as long, it would be wrong
+    return spin_main(TaskNode, argv, realtime_priority=Priority.CONTROL_PROCESS)
 
 
 if __name__ == "__main__":

@@ -275,6 +275,5 @@ class DeviceNode(DexNode):
 
 
 def main(kind: str, argv: Sequence[str] | None = None) -> int:
-    """Entry of ``arm_node`` and ``hand_node``. Threads made later inherit the priority, those of the middleware and the SDK too."""
-    set_realtime_priority(Priority.CONTROL_PROCESS)
-    return spin_main(lambda: DeviceNode(kind), argv)
+    """Entry of ``arm_node`` and ``hand_node``."""
+    return spin_main(lambda: DeviceNode(kind), argv, realtime_priority=Priority.CONTROL_PROCESS)

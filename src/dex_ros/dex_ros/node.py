@@ -16,7 +16,7 @@ from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
-from dex_core.clock import set_process_realtime
+from dex_core.clock import set_process_realtime, set_realtime_priority
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import ConfigError, DexError
 from dex_ros.diagnostics import ERROR, OK, WARN, Diagnostics
@@ -197,12 +197,20 @@ def spin(node: DexNode, stop: _StopRequest) -> None:
         executor.shutdown(timeout_sec=1.0)
 
 
-def spin_main(factory: Callable[[], DexNode], argv: Sequence[str] | None = None) -> int:
+def spin_main(factory: Callable[[], DexNode], argv: Sequence[str] | None = None, *, realtime_priority: int | None = None) -> int:
     """The ``main`` of every node: init, autostart, spin, and on a signal deactivate before the context goes.
+
+    Args:
+        factory: makes the node.
+        argv: command line; None: this process's.
+        realtime_priority: SCHED_FIFO priority of this thread and of all made later, those of the middleware and of an SDK too: any of them
+            may hold the interpreter's lock that a fast loop needs. Used where the machine allows it.
 
     Returns:
         0 after a clean end.
     """
+    if realtime_priority is not None:
+        set_realtime_priority(realtime_priority)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     rclpy.init(args=list(argv) if argv is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stop = _StopRequest()

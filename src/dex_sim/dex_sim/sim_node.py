@@ -10,6 +10,7 @@ import numpy as np
 from rcl_interfaces.msg import ParameterDescriptor
 from visualization_msgs.msg import Marker, MarkerArray
 
+from dex_core.clock import Priority
 from dex_core.errors import DexError
 from dex_msgs.msg import TaskState
 from dex_msgs.srv import InjectFault, ResetCell
@@ -182,7 +183,7 @@ def _marker(number: int, name: str, kind: int, pose: tuple[float, ...], size_m: 
 def main() -> int:
     """Entry of the executable."""
     node_parser("Simulates the cell: MuJoCo world, xArm controllers, Inspire hands, judge and reset.").parse_known_args(sys.argv[1:])
-    return spin_main(SimNode)
+    return spin_main(SimNode, realtime_priority=Priority.CONTROL_PROCESS)
 
 
 if __name__ == "__main__":

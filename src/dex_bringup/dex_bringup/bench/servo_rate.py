@@ -112,7 +112,7 @@ class MadeUpPolicy:
 @contextmanager
 def processes(cell_file: Path) -> Iterator[dict[str, psutil.Process]]:
     """Gate and driver of the cell, as `dex up` starts them, by name."""
-    environment = {**os.environ, **process_environment()}
+    environment = {**os.environ, **process_environment(pictures=False)}
     commands = (("dex_control.gate_node", "gate"), ("dex_arms.arm_node", ARM))
     started = [
         subprocess.Popen(
