@@ -110,9 +110,7 @@ class GateNode(DexNode):
         realtime = set_realtime_priority(Priority.GATE)
         self.get_logger().info(f"control thread at {self._gate.config.rate_hz:g} Hz, {'SCHED_FIFO' if realtime else 'normal priority'}")
         self._publish_status(self._gate.status)
-        gc.collect()
-        gc.freeze()
-        gc.disable()
+        gc.disable()  # it collects by itself, when it has time
         clock = SteadyClock()
         ticker = Ticker(self._gate.config.rate_hz, clock)
         try:
