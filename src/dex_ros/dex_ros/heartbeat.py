@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rclpy.exceptions import InvalidHandle
@@ -25,10 +26,12 @@ class HeartbeatThread:
 
     Attributes:
         reason: code of what is wrong, sent along; empty when nothing is.
+        every_beat: called with each one; None: nothing is.
     """
 
     def __init__(self, node: DexNode, rate_hz: float = 20.0) -> None:
         self.reason = ""
+        self.every_beat: Callable[[], object] | None = None
         self._node = node
         self._rate_hz = rate_hz
         self._last_spin_ns = time.monotonic_ns()
@@ -60,4 +63,6 @@ class HeartbeatThread:
                 self._publisher.publish(message)
             except (InvalidHandle, _rclpy.RCLError):
                 return  # the context is gone: the process is ending
+            if (call := self.every_beat) is not None:
+                call()
             ticker.wait()

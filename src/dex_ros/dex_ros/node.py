@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import signal
 import sys
 import time
@@ -27,6 +28,8 @@ UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 1, 2, 3, 4
 RETRIED_CODES = ("connection_lost", "deadline", "device_error")
 """A start that failed for one of these is tried again: the device may still be starting."""
 RETRY_PERIOD_S = 1.0
+SPIN_S = 0.25
+"""Longest round of the executor; a fourth of what makes a node look hung."""
 SWITCH_INTERVAL_S = 0.0005
 """Longest time a thread keeps the interpreter's lock from another; Python's 5 ms is half a control period."""
 
@@ -175,12 +178,26 @@ class DexNode(LifecycleNode):
 
 
 class _StopRequest:
-    """SIGINT or SIGTERM, noticed between two rounds of the executor."""
+    """SIGINT or SIGTERM, noticed between two rounds of the executor.
+
+    While the main thread waits inside the middleware, Python's handler does not run; what the C handler writes at once tells ``came``.
+    """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._read, write = os.pipe()
+        for end in (self._read, write):
+            os.set_blocking(end, False)
+        signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+
+    def came(self) -> bool:
+        """Whether a signal came since the last call; from any thread."""
+        try:
+            return bool(os.read(self._read, 64))
+        except BlockingIOError:
+            return False
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.signal = number
@@ -190,16 +207,18 @@ def spin(node: DexNode, stop: _StopRequest) -> None:
     """Runs the executor until a signal; keeps the heartbeat's executor age true."""
     executor = MultiThreadedExecutor(node.executor_threads) if node.executor_threads > 1 else SingleThreadedExecutor()
     executor.add_node(node)
+    node.heartbeat.every_beat = lambda: executor.wake() if stop.came() else None
     node.autostart()
     retry_s = time.monotonic() + RETRY_PERIOD_S
     try:
         while stop.signal is None and rclpy.ok():
-            executor.spin_once(timeout_sec=0.05)
+            executor.spin_once(timeout_sec=SPIN_S)  # each round asks for a new wait set
             node.heartbeat.executor_ran()
             if node.heartbeat.reason in RETRIED_CODES and node.state_id in (UNCONFIGURED, INACTIVE) and time.monotonic() > retry_s:
                 node.autostart()
                 retry_s = time.monotonic() + RETRY_PERIOD_S
     finally:
+        node.heartbeat.every_beat = None
         executor.shutdown(timeout_sec=1.0)
 
 

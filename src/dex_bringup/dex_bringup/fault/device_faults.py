@@ -24,6 +24,7 @@ CREEP_RAD = 0.0005
 """The commanded joint moves by so much per period: 0.05 rad/s."""
 STILL_RAD = 2e-3
 HOST = 221
+HOT_C, COOL_C = 75.0, 35.0
 
 
 class Bench:
@@ -201,10 +202,10 @@ def _gate_is_told(stage: Stage) -> float:
 
 
 def hand_overloaded(stage: Stage) -> Seen:
-    """F15: over-current of one finger that lasts, then goes."""
+    """F15: over-current of one finger, cleared when asked; then a hot motor, which no recovery clears before it has cooled."""
     from dex_sim.fault_device import hooks_of
 
-    with stage.folder() as folder, bench(stage, "hand", folder) as made:
+    with stage.folder() as folder, bench(stage, "hand", folder, hand="inspire") as made:
         made.moving()
         hooks_of(made.simulator)["wrong"](0.0)
         took_s = _lost(made, 3.0)
@@ -213,7 +214,22 @@ def hand_overloaded(stage: Stage) -> Seen:
         made.rests(0.5)  # no oscillation while the gate goes on commanding
         made.runtime.start()
         made.rests()
-    return Seen(f"ERROR [{health.code}] {health.text}; rests while commanded, recovers when asked, without motion", took_s * 1e3)
+        made.moving()
+        made.simulator.set_temperature("index", HOT_C)
+        _lost(made, 3.0)
+        hot = made.device.health()
+        expect(not hot.ok and "temperature" in hot.text, f"{hot}")
+        try:
+            made.runtime.start()
+        except DeviceError:
+            made.rests(0.5)
+        else:
+            raise Unexpected(f"{made.name} was enabled at {HOT_C:g} degrees")
+        made.simulator.set_temperature("index", COOL_C)
+        made.runtime.start()
+        made.rests()
+    text = f"ERROR [{health.code}] {health.text}; rests while commanded, recovers when asked, without motion; [{hot.code}] not before it has cooled"
+    return Seen(text, took_s * 1e3)
 
 
 def gate_dies(stage: Stage) -> Seen:

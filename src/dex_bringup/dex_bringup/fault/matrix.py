@@ -30,7 +30,7 @@ MATRIX: tuple[Fault, ...] = (
           "device_faults:arm_connection"),
     Fault("F14", "hand's line silent or damaged", "simulator's wire", "hand faults, the gate holds the arms", "device",
           "device_faults:hand_unplugged"),
-    Fault("F15", "over-current flag of a finger", "simulator's register", "ERROR in words, rests, no oscillation", "device",
+    Fault("F15", "over-current of a finger, then its motor hot", "simulator's registers", "ERROR in words, rests; not before it has cooled", "device",
           "device_faults:hand_overloaded"),
     Fault("F16", "camera's pictures stop, come back", "fault node: image topic off", "goal ABORTED; works again without a restart", "live",
           "live_faults:camera_silent"),
