@@ -1,39 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The executor that tests share: it must outlive what they destroy under it."""
+"""The executor that tests share: it outlives what they destroy under it, and does not spin while a message waits."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
+from rclpy.action import ActionServer
 from rclpy.exceptions import InvalidHandle
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Empty
 
+from dex_msgs.action import RunTask
 from dex_ros.testing import ros_domain, spinning, wait_for
 
+MESSAGES = 50
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 
 
-def test_an_entity_destroyed_while_the_wait_set_is_made_does_not_end_the_executor() -> None:
+@pytest.fixture
+def node() -> Iterator[Node]:
     with ros_domain(59) as context:
-        node = Node("shared", context=context)
-        ticks: list[int] = []
-        node.create_timer(0.01, lambda: ticks.append(1))
-        publisher = node.create_publisher(Empty, "gone", 1)
-        raised = threading.Event()
-        event = next(iter(publisher.event_handlers))
-        add = event.add_to_wait_set
+        yield Node("shared", context=context)
 
-        def _destroyed_just_now(wait_set: object) -> None:
-            if raised.is_set():
-                add(wait_set)
-                return
-            raised.set()
-            raise InvalidHandle("cannot use Destroyable because destruction was requested")  # what rclpy raises in this race
 
-        event.add_to_wait_set = _destroyed_just_now  # type: ignore[method-assign]
-        with spinning(node):
-            assert raised.wait(5.0)
-            before = len(ticks)
-            wait_for(lambda: len(ticks) > before + 3, "the timer after the race")
+def test_an_entity_destroyed_while_the_wait_set_is_made_does_not_end_the_executor(node: Node) -> None:
+    ticks: list[int] = []
+    node.create_timer(0.01, lambda: ticks.append(1))
+    waitable = ActionServer(node, RunTask, "gone", lambda _goal: RunTask.Result())
+    raised = threading.Event()
+    add = waitable.add_to_wait_set
+
+    def _destroyed_just_now(wait_set: object) -> None:
+        if raised.is_set():
+            add(wait_set)
+            return
+        raised.set()
+        raise InvalidHandle("cannot use Destroyable because destruction was requested")  # what rclpy raises in this race
+
+    waitable.add_to_wait_set = _destroyed_just_now  # type: ignore[method-assign]
+    with spinning(node):
+        assert raised.wait(5.0)
+        before = len(ticks)
+        wait_for(lambda: len(ticks) > before + 3, "the timer after the race")
+
+
+def test_a_message_that_waits_for_its_callback_does_not_make_the_executor_spin(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+    spin = MultiThreadedExecutor._spin_once_impl
+
+    def _counted(self: MultiThreadedExecutor, *args: object) -> None:
+        rounds.append(1)
+        spin(self, *args)
+
+    monkeypatch.setattr(MultiThreadedExecutor, "_spin_once_impl", _counted)
+    heard: list[Empty] = []
+    node.create_subscription(Empty, "news", heard.append, 10)
+    publisher = node.create_publisher(Empty, "news", 10)
+    with spinning(node):
+        wait_for(lambda: publisher.get_subscription_count() == 1, "the subscription")
+        before = len(rounds)
+        for count in range(1, MESSAGES + 1):
+            publisher.publish(Empty())
+            wait_for(lambda n=count: len(heard) >= n, "the message", poll_s=0.002)
+    assert len(rounds) - before < 5 * MESSAGES  # one to start the callback, one when it has ended, and some to spare
