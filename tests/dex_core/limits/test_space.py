@@ -108,6 +108,14 @@ def test_f30_random_goals_never_bring_anything_together(cell: Cell, seed: int):
         assert cell.smallest(*parts) > zone.stop - 0.25 * (zone.slow - zone.stop) - 0.004, parts
 
 
+def test_a_hand_of_thick_shapes_may_have_its_own_distance_to_the_table(config: CellConfig):
+    own = Zone(-0.02, -0.03)
+    safety = dataclasses.replace(config.safety, profiles={"left_hand": SafetyProfile(table=own)})
+    changed = dataclasses.replace(config, safety=safety)
+    zones = {meeting.parts: meeting.zone for meeting in CellModel(changed, compose_cell_urdf(changed)).meetings(np.zeros(26))}
+    assert zones["", "left_hand"] == own and zones["", "right_hand"] == config.safety.distances["hand-table"]
+
+
 def test_a_workspace_ends_where_it_says(config: CellConfig):
     safety = SafetyConfig(workspaces={"left_arm": Box((-1.0, -1.0, -1.0), (0.45, 1.0, 1.0))}, distances={})
     cell = Cell(config, safety)

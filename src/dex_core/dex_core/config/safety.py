@@ -53,12 +53,14 @@ class SafetyProfile:
         tool_speed_m_s: largest speed of the flange [m/s].
         singularity: smallest singular value of the flange's Jacobian (rows in m/rad and rad/rad) below which motion towards the singularity
             slows, and at which it stands; ``slow`` above ``stop``.
+        table: of a hand: distances to the table in place of the cell's ``hand-table``, because its outer shapes are thicker or thinner [m].
         sources: where the numbers come from, key -> words.
     """
 
     jerk_rad_s3: dict[str, float] = field(default_factory=dict)
     tool_speed_m_s: float | None = bounded(0.01, 10.0, default=None)
     singularity: Zone | None = None
+    table: Zone | None = None
     sources: dict[str, str] | None = None
 
     def __post_init__(self) -> None:

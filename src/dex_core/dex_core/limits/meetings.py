@@ -132,11 +132,20 @@ def _collision(
     if BODY in cell.interfaces:
         beginnings |= _shoulders(urdf_text, flanges)
     names = sorted({TABLE, *beginnings.values()})
-    zones = {(a, b): cell.safety.distances.get(meeting_of(a, b)) for a in names for b in names if a <= b}
+    zones = {(a, b): _zone(cell, a, b) for a in names for b in names if a <= b}
     skip = tuple(pair for pair, zone in zones.items() if zone is None or pair == (TABLE, TABLE))
     home = tuple(q for interface in cell.interfaces.values() for q in interface.home)
     model = _model(urdf_text, cell.joint_names, tuple(beginnings.items()), skip, home)
     return model, {pair: zone for pair, zone in zones.items() if pair not in skip and zone is not None}
+
+
+def _zone(cell: CellConfig, one: str, other: str) -> Zone | None:
+    """Of two parts; None: they may touch."""
+    meeting = meeting_of(one, other)
+    zone = cell.safety.distances.get(meeting)
+    if zone is None or meeting != "hand-table":
+        return zone
+    return cell.profile_of(one or other).table or zone
 
 
 @lru_cache(maxsize=8)
