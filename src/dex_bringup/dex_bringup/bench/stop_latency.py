@@ -31,6 +31,8 @@ from dex_ros import names, qos
 STOP_P50_MS, STOP_P99_MS, HOLD_MS = 20.0, 40.0, 150.0
 TRANSPORT, SERVO_J, HEADER = "xarm_tcp", 29, struct.Struct(">HHHB")
 ALL_PROTOCOLS, TIMESTAMPNS = 0x0003, 35
+BACK_S = 30.0
+"""Longest time until a killed process is active again."""
 MOVES_RAD = 1e-6
 """Commands that differ by less stand still: a target is sent in single precision."""
 WATCH_S, SETTLE_S, START_S = 0.6, 0.5, 1.2
@@ -106,25 +108,43 @@ class Wire:
 
 
 class Ending(NamedTuple):
-    """How the stream of one arm came to an end after an event: times from it [ms] and the speed at it [rad/s]."""
+    """How the stream of one arm came to an end after an event.
+
+    Attributes:
+        followed_ms: from the event to the last command that still follows the plan [ms].
+        moved_ms: to the last that moves before the stream stands still for the first time [ms].
+        speed_rad_s: at the event, of the fastest joint.
+        settled_rad: how far the stream goes once more after that, to where the joints are measured: they had lagged behind it.
+    """
 
     followed_ms: float
     moved_ms: float
     speed_rad_s: float
+    settled_rad: float
 
 
 def ending(commands: list[Command], event_ns: int) -> Ending | None:
-    """Of one arm's commands in order: the last that follows the plan and the last that moves; None where it stood still already."""
-    times = np.array([command.time_ns for command in commands])
-    steps = np.abs(np.diff([command.joints_rad for command in commands], axis=0)).max(axis=1, initial=0.0) if len(commands) > 1 else np.zeros(0)
-    after = np.flatnonzero((times[1:] > event_ns) & (steps > MOVES_RAD))
-    before = np.flatnonzero(times[1:] <= event_ns)
-    if not len(after) or not len(before) or steps[before[-1]] <= MOVES_RAD:
+    """Of one arm's commands in order; None where it stood still already, or never comes to a stand."""
+    joints = np.array([command.joints_rad for command in commands])
+    if len(joints) < 3:
         return None
-    braking = [k for k in range(before[-1] + 1, after[-1] + 1) if (steps[k:after[-1] + 1] < SPEED_SHARE * steps[k - 1:after[-1]]).all()]
-    last_followed = braking[0] - 1 if braking else after[-1]
-    period_s = (times[before[-1] + 1] - times[before[-1]]) * 1e-9
-    return Ending(max(0.0, (times[last_followed + 1] - event_ns) * 1e-6), (times[after[-1] + 1] - event_ns) * 1e-6, steps[before[-1]] / period_s)
+    times = np.array([command.time_ns for command in commands])
+    steps = np.abs(np.diff(joints, axis=0)).max(axis=1)  # step k leads to command k + 1
+    before = np.flatnonzero(times[1:] <= event_ns)
+    if not len(before) or steps[before[-1]] <= MOVES_RAD:
+        return None
+    last = int(before[-1])
+    still = np.flatnonzero(steps[last + 1:] <= MOVES_RAD)
+    if not len(still):
+        return None
+    rest = last + 1 + int(still[0])
+    brakes = rest
+    while brakes > last + 1 and steps[brakes - 1] < SPEED_SHARE * steps[brakes - 2]:
+        brakes -= 1
+    period_s = (times[last + 1] - times[last]) * 1e-9
+    after_ms = np.maximum(0.0, (times - event_ns) * 1e-6)
+    settled = float(np.abs(joints[rest:] - joints[rest]).max())
+    return Ending(float(after_ms[brakes]), float(after_ms[rest]), float(steps[last] / period_s), settled)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +175,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
 
 def _figures(stops: list[Ending], holds: list[tuple[str, float, float]]) -> dict[str, Any]:
     figures: dict[str, Any] = {"arms_stopped": len(stops), "speed_at_stop_p50_rad_s": percentile([s.speed_rad_s for s in stops], 50)}
+    figures["settled_after_it_max_rad"] = max((s.settled_rad for s in stops), default=float("nan"))
     for name, values in (("following", [s.followed_ms for s in stops]), ("moving", [s.moved_ms for s in stops])):
         figures |= {f"stop_to_last_{name}_p{share}_ms": percentile(values, share) for share in (50, 99)}
     figures["killed_to_hold_max_ms"] = max((hold for _, hold, _ in holds), default=float("nan"))
@@ -166,10 +187,14 @@ def _figures(stops: list[Ending], holds: list[tuple[str, float, float]]) -> dict
 def _moving(live: LiveCell, wire: Wire, seed: int) -> Callable[[], bool]:
     """A goal that has been under way for a while; returns what says that its arms still move."""
     live.client.quiet_gate()
-    live.supervisor.wait_active()
+    live.supervisor.wait_active(BACK_S)
     live.client.new_scene(seed)
     wire.commands.clear()
-    return lambda: len(_recent(wire)) > START_S * 100.0 and ending([*_recent(wire)[-20:]], _recent(wire)[-2].time_ns) is not None
+    return lambda: len(_recent(wire)) > START_S * 100.0 and _moves(_recent(wire)[-3:])
+
+
+def _moves(commands: list[Command]) -> bool:
+    return all(max(abs(x - y) for x, y in zip(a.joints_rad, b.joints_rad, strict=True)) > MOVES_RAD for a, b in zip(commands, commands[1:], strict=False))
 
 
 def _recent(wire: Wire) -> list[Command]:
@@ -203,7 +228,7 @@ def _stop(live: LiveCell, wire: Wire, seed: int, say: Callable[[str], None]) -> 
 
     _under_way(live, wire, seed, act)
     found = _endings(wire, event[0]) if event else {}
-    say(f"stop {seed}: " + ", ".join(f"{arm} {e.followed_ms:.1f} / {e.moved_ms:.1f} ms at {e.speed_rad_s:.2f} rad/s" for arm, e in found.items()))
+    say(f"stop {seed}: " + ", ".join(f"{arm} {e.followed_ms:.1f} / {e.moved_ms:.1f} ms at {e.speed_rad_s:.2f} rad/s, settles by {e.settled_rad:.1e} rad" for arm, e in found.items()))
     return list(found.values())
 
 
