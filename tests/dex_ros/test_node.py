@@ -113,3 +113,31 @@ def test_a_signal_deactivates_before_the_end(context: Context, number: int) -> N
     assert "safe action" in output and child.returncode == 0
     assert INACTIVE == 2
     peer.destroy_node()
+
+
+_NOT_YET_THERE = textwrap.dedent(
+    """
+    from dex_core.errors import DeviceError
+    from dex_ros.node import DexNode, spin_main
+    class Node(DexNode):
+        tries = 0
+        def configure(self):
+            Node.tries += 1
+            if Node.tries < 3:
+                raise DeviceError("not yet", code=CODE)
+    raise SystemExit(spin_main(lambda: Node("child")))
+    """
+)
+
+
+@pytest.mark.parametrize("code", ["connection_lost", "connection_refused"])
+def test_a_device_that_is_not_there_yet_is_asked_again(context: Context, code: str) -> None:
+    peer = Node("peer", context=context)
+    beats = PolledSubscription(peer, Heartbeat, names.HEARTBEATS, qos.HEARTBEAT)
+    child = subprocess.Popen([sys.executable, "-c", f"CODE = {code!r}\n{_NOT_YET_THERE}"], env=os.environ.copy(), stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any(b.state == ACTIVE for b in beats.take_all()), "child", timeout_s=20.0)
+    finally:
+        child.terminate()
+        child.wait(timeout=10.0)
+    peer.destroy_node()

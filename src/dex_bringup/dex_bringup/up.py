@@ -67,10 +67,8 @@ def run_cell(cell: str | Path, arguments: Mapping[str, str], show: Callable[[str
     try:
         supervisor.start()
         waited_s = supervisor.wait_active(start_timeout_s, tick=tick)
-        show(
-            f'dex: all nodes active after {waited_s:.1f} s; try: dex run "Push the two tomato cans together" '
-            "(Ctrl-C here stops the robot, then the cell)"
-        )
+        hint = 'try: dex run "Push the two tomato cans together"' if resolution.cell.policy.bundle else "it has no policy, and waits for trajectories"
+        show(f"dex: all nodes active after {waited_s:.1f} s; {hint} (Ctrl-C here stops the robot, then the cell)")
         while True:
             supervisor.tick()
             supervisor.serve(tick)

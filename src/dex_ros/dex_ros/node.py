@@ -25,7 +25,7 @@ from dex_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from dex_ros.heartbeat import HeartbeatThread
 
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 1, 2, 3, 4
-RETRIED_CODES = ("connection_lost", "deadline", "device_error")
+RETRIED_CODES = ("connection_lost", "connection_refused", "deadline", "device_error")
 """A start that failed for one of these is tried again: the device may still be starting."""
 RETRY_PERIOD_S = 1.0
 SPIN_S = 0.25
