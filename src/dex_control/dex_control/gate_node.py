@@ -19,7 +19,7 @@ from std_srvs.srv import Trigger
 
 from dex_control.gate import CommandMode, Gate, Reply, Tick
 from dex_control.outcome import ChunkOutcome
-from dex_core.clock import Priority, SteadyClock, Ticker, set_realtime_priority
+from dex_core.clock import NS, Priority, SteadyClock, Ticker, set_realtime_priority
 from dex_core.errors import DexError
 from dex_core.safety import Beat, Mode, ProcessBook, SafetyStatus, machine_id
 from dex_msgs.msg import ActionChunk, ChunkReport, CommandReport, Heartbeat, JointCommand, LimitEvent, SafetyState
@@ -28,7 +28,7 @@ from dex_ros import names, qos
 from dex_ros.convert import chunk_from_msg, fill_doubles, joint_state_from_msg, time_to_msg, timing_from_msg, timing_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import DexNode, spin_main
-from dex_ros.polling import PolledSubscription
+from dex_ros.polling import PolledSubscription, WaitForAny
 
 REPORT_EVERY = 10
 GRAPH_EVERY = 25
@@ -36,6 +36,8 @@ COLLECT_EVERY = 500
 """Ticks between two reports, looks at the graph, and garbage collections (whole while idle, youngest objects otherwise)."""
 DIAGNOSE_PERIOD_S = 1.0
 REST_TIMEOUT_S = 1.0
+INTAKE_NS = 3_000_000
+"""A chunk that comes later than this before a tick is examined after it: that takes 2 to 3 ms."""
 
 
 class GateNode(DexNode):
@@ -64,6 +66,7 @@ class GateNode(DexNode):
         self._reports = self.create_publisher(CommandReport, names.COMMAND_REPORT, qos.REPORT)
         self._chunk_reports = self.create_publisher(ChunkReport, names.CHUNK_REPORT, qos.REPORT)
         self._chunk_inputs = [PolledSubscription(self, ActionChunk, t, qos.CHUNK, raw=True) for t in (names.ACTION_CHUNK, names.DECODED_CHUNK)]
+        self._any_chunk = WaitForAny(self._chunk_inputs)
         self._beat_input = PolledSubscription(self, Heartbeat, names.HEARTBEATS, qos.HEARTBEAT)
         self._state_inputs = {
             name: PolledSubscription(self, JointState, names.device_states(name), qos.SENSOR) for name in self.cell.interfaces
@@ -96,6 +99,7 @@ class GateNode(DexNode):
         """Closes every topic."""
         if self._gate is None:
             return
+        self._any_chunk = None
         for subscription in (*self._chunk_inputs, self._beat_input, *self._state_inputs.values(), self._deadman_input):
             if subscription is not None:
                 subscription.destroy()
@@ -114,9 +118,15 @@ class GateNode(DexNode):
         clock = SteadyClock()
         ticker = Ticker(self._gate.config.rate_hz, clock)
         try:
-            while self._running.is_set():
+            running = True
+            while running:
+                running = self._running.is_set()  # looked at before the tick, so that the last one tells what the end is
                 tick_ns = ticker.wait()
+                if ticker.lateness_ns > ticker.period_ns:  # it was this process that stood still: what the others said meanwhile counts
+                    with self._lock:
+                        self._take_news(clock.now_ns())
                 self._tick(tick_ns, clock.now_ns())
+                self._listen(ticker.next_ns - INTAKE_NS, clock)
         except Exception as error:  # noqa: BLE001 - the process's outermost loop: without commands the drivers hold by themselves
             if self.context.ok():
                 self.get_logger().fatal(f"control thread ended: {error!r}")
@@ -143,20 +153,33 @@ class GateNode(DexNode):
             gc.collect(2 if tick.mode is CommandMode.IDLE else 0)
 
     def _poll(self, now_ns: int) -> None:
+        """What a command depends on; the rest can wait until it is out."""
         for name, states in self._state_inputs.items():
             message = states.take()  # keep-last 1: the newest
             if message is not None:
                 self._read(lambda m=message, n=name: self._gate.on_joint_state(n, joint_state_from_msg(m), now_ns), name)
         if self._deadman_input is not None and (pressed := self._deadman_input.take()) is not None:
             self._gate.on_deadman(pressed.data, now_ns)
+
+    def _listen(self, until_ns: int, clock: SteadyClock) -> None:
+        """Between two ticks: signs of life, the graph, and chunks as they come, whose examination would make a command late."""
+        with self._lock:
+            self._take_news(clock.now_ns())
+        while True:
+            with self._lock:
+                for chunks in self._chunk_inputs:  # raw: looking into an empty queue builds no message
+                    while (chunk := chunks.take()) is not None:
+                        self._take_chunk(deserialize_message(chunk, ActionChunk), clock.now_ns())
+            left_ns = until_ns - clock.now_ns()
+            if left_ns <= 0 or not self._any_chunk.wait(left_ns / NS):
+                return
+
+    def _take_news(self, now_ns: int) -> None:
         while (beat := self._beat_input.take()) is not None:
             attended = bool(beat.machine) and beat.machine == self._machine and self._processes.watch(beat.node, beat.pid)
             self._gate.on_heartbeat(Beat(beat.node, beat.state, beat.executor_age_s, beat.reason, beat.pid, attended), now_ns)
         for node, pid in self._processes.died():
             self._gate.on_death(node, pid)
-        for chunks in self._chunk_inputs:  # raw: looking into an empty queue builds no message
-            while (chunk := chunks.take()) is not None:
-                self._take_chunk(deserialize_message(chunk, ActionChunk), now_ns)
         if self._ticks % GRAPH_EVERY == 0:
             self._gate.on_publishers(self.count_publishers(self._commands.topic_name))
 

@@ -74,6 +74,11 @@ class Ticker:
         self.lateness_ns = 0
         self._next_ns = self.clock.now_ns() + self.period_ns
 
+    @property
+    def next_ns(self) -> int:
+        """Scheduled time of the next tick [ns]."""
+        return self._next_ns
+
     def wait(self) -> int:
         """Sleeps to the next tick and returns its scheduled time [ns]."""
         self.clock.sleep_until_ns(self._next_ns)

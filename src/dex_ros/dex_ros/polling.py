@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any, Generic, TypeVar
 
 from rclpy.callback_groups import CallbackGroup
@@ -47,9 +49,19 @@ class PolledSubscription(Generic[M]):
             msg_type, topic, lambda _msg: None, qos, callback_group=_NeverExecuted(), raw=raw,
             event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
         )
-        self._wait_set: Any = None
+        self._any: WaitForAny | None = None
         self._deaf_to: set[str] = set()
         self._look = node.create_timer(LOOK_S, self.look_for_deafness)
+
+    @property
+    def handle(self) -> Any:
+        """Of rclpy's subscription."""
+        return self._subscription.handle
+
+    @property
+    def context_handle(self) -> Any:
+        """Of the context it lives in."""
+        return self._node.context.handle
 
     @property
     def topic(self) -> str:
@@ -83,16 +95,9 @@ class PolledSubscription(Generic[M]):
 
     def wait(self, timeout_s: float) -> bool:
         """Blocks until a message is there or the time is over; True when one is there."""
-        if self._wait_set is None:
-            context = self._node.context.handle
-            with context:
-                self._wait_set = _rclpy.WaitSet(1, 0, 0, 0, 0, 0, context)
-        handle = self._subscription.handle
-        with self._wait_set, handle:
-            self._wait_set.clear_entities()
-            self._wait_set.add_subscription(handle)
-            self._wait_set.wait(max(0, round(timeout_s * 1e9)))
-            return bool(self._wait_set.get_ready_entities("subscription"))
+        if self._any is None:
+            self._any = WaitForAny([self])
+        return self._any.wait(timeout_s)
 
     def look_for_deafness(self) -> None:
         """Warns once of each publisher that this subscription cannot hear because of its QoS; the graph knows, no message is needed."""
@@ -107,6 +112,31 @@ class PolledSubscription(Generic[M]):
 
     def destroy(self) -> None:
         """Ends the subscription; its wait set would keep the whole participant alive."""
-        self._wait_set = None
+        self._any = None
         self._node.destroy_timer(self._look)
         self._node.destroy_subscription(self._subscription)
+
+
+class WaitForAny:
+    """Waits until one of several polled subscriptions of one context has a message. One thread only; let it go before they are destroyed.
+
+    Args:
+        subscriptions: at least one.
+    """
+
+    def __init__(self, subscriptions: Sequence[PolledSubscription]) -> None:
+        self._subscriptions = tuple(subscriptions)
+        context = self._subscriptions[0].context_handle
+        with context:
+            self._wait_set = _rclpy.WaitSet(len(self._subscriptions), 0, 0, 0, 0, 0, context)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Blocks until a message is there or the time is over; True when one is there."""
+        with ExitStack() as held:
+            held.enter_context(self._wait_set)
+            self._wait_set.clear_entities()
+            for subscription in self._subscriptions:
+                held.enter_context(subscription.handle)
+                self._wait_set.add_subscription(subscription.handle)
+            self._wait_set.wait(max(0, round(timeout_s * 1e9)))
+            return bool(self._wait_set.get_ready_entities("subscription"))
