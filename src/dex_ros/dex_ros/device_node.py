@@ -81,7 +81,7 @@ class DeviceNode(DexNode):
         follower = CommandFollower(interface.names, self.cell.control.command_timeout_s)
         self.runtime = DeviceRuntime(device, follower, allow_without_gate=self.get_parameter("allow_without_gate").value)
         self._period_ns = round(NS / interface.rate_hz)
-        self._commands: PolledSubscription[JointCommand] = PolledSubscription(self, JointCommand, names.JOINT_COMMAND, qos.COMMAND)
+        self._commands: PolledSubscription[JointCommand] = PolledSubscription(self, JointCommand, names.JOINT_COMMAND, qos.COMMAND_FOLLOWER)
         self._states = self.create_publisher(JointState, names.device_states(name), qos.SENSOR)
         group = ReentrantCallbackGroup()
         self._trajectories = TrajectoryServer(self, self.runtime, names.device_trajectory(name), interface, group)

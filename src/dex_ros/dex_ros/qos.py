@@ -17,6 +17,10 @@ HEARTBEAT = _profile(50, ReliabilityPolicy.BEST_EFFORT)
 COMMAND = _profile(1, ReliabilityPolicy.RELIABLE)
 """The command stream: newest wins, nothing is queued."""
 
+COMMAND_FOLLOWER = _profile(1, ReliabilityPolicy.BEST_EFFORT)
+"""A driver's end of the command stream, which matches ``COMMAND``: the next command replaces a lost one within one period, and a receipt
+for each would wake two threads in every driver and one in the gate."""
+
 CHUNK = _profile(4, ReliabilityPolicy.RELIABLE)
 """Action chunks: rare and large, none may be lost."""
 
