@@ -214,6 +214,7 @@ def _broken(change: str, value: object, tmp_path: Path) -> Path:
         ("control", {"hand_approach_rad_s": float("nan")}, "hand_approach_rad_s"),
         ("control", {"hand_approach_rad_s": "slowly"}, "hand_approach_rad_s"),
         ("extra", 1, "unknown key 'extra'"),
+        ("interfaces", {}, "has none; it needs at least one"),
     ],
 )
 def test_broken_cells_name_file_key_and_allowed_values(change: str, value: object, words: str, tmp_path: Path) -> None:

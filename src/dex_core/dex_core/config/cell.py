@@ -205,6 +205,8 @@ class CellConfig:
     safety: SafetyConfig = field(default_factory=SafetyConfig)
 
     def __post_init__(self) -> None:
+        if not self.interfaces:
+            raise ConfigError(f"interfaces: cell {self.name!r} has none; it needs at least one arm, hand or body")
         for name, interface in self.interfaces.items():
             if name != interface.name:
                 raise ConfigError(f"interface {name!r} must be called {interface.name}")
