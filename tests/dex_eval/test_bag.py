@@ -84,6 +84,17 @@ def test_repair_makes_a_cut_recording_whole(tmp_path: Path) -> None:
         assert reader.message_count == written
 
 
+def test_a_record_that_announces_more_than_there_can_be_is_named(tmp_path: Path) -> None:
+    path = find_mcap(small_bag(tmp_path / "bag"))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"hello") - 8  # the attachment's length
+    assert data[at : at + 8] == (5).to_bytes(8, "little")
+    data[at : at + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    with pytest.raises(BagError, match=str(path)):
+        Recording(path)
+
+
 def test_random_damage_is_an_error_or_a_shorter_recording_and_never_a_crash(tmp_path: Path) -> None:
     path = find_mcap(small_bag(tmp_path / "bag"))
     whole, rng = path.read_bytes(), random.Random(1)

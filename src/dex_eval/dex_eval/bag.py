@@ -101,7 +101,7 @@ class Recording:
                 self.truncated = True
             except _CUT:
                 self.truncated = True
-            except (McapError, ValueError, MemoryError, RuntimeError, yaml.YAMLError) as error:
+            except (McapError, ValueError, MemoryError, OverflowError, RuntimeError, yaml.YAMLError) as error:
                 raise BagError(f"{self.path} is damaged: {error}") from error
 
     def _chunk(self, chunk: Chunk, channels: dict[int, Channel], schemas: dict[int, Schema], topics: frozenset[str] | None) -> Iterator[RawMessage]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from onnx import helper, numpy_helper
 from dex_core.bundle import LoadOptions, load_bundle, verify_bundle
 from dex_core.bundle.hashes import sha256_file
 from dex_core.bundle.load import CHECKS
+from dex_core.bundle.probes import unpack_cases
 from dex_core.bundle.testing import write_fixture_pair
 from dex_core.bundle.write import pack_cases
 from dex_core.config import CellConfig, load_cell
@@ -325,6 +327,23 @@ def test_golden_mutations(root: Path, change: Callable[[list], list]) -> None:
     (root / LATENT / path).write_bytes(pack_cases(change(_golden_cases(root / LATENT, path))))
     reseal(root / LATENT)
     assert refusal(root / LATENT).code == "parity_failed"
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 0x20), (6, 0x01), (8, 0x63), (60, 0xFF)], ids=["patched", "encrypted", "unknown method", "stream"])
+def test_a_damaged_zip_of_golden_cases_is_refused(at: int, value: int) -> None:
+    """Flags, method and compressed data of an entry, in its own header and in the directory."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{"0/in/x": np.arange(64.0)})
+    damaged = bytearray(buffer.getvalue())
+    damaged[at] = value
+    directory = damaged.find(b"PK\x01\x02")
+    if at < 30:
+        damaged[directory + at + 2] = value
+    else:
+        damaged[at : at + 8] = bytes([value]) * 8
+    with pytest.raises(BundleError, match=r"cases\.npz: no readable npz") as caught:
+        unpack_cases(bytes(damaged), "cases.npz")
+    assert caught.value.code == "parity_failed"
 
 
 def test_golden_that_would_unpickle(root: Path) -> None:

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import io
+import lzma
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,10 @@ from dex_core.errors import BundleError, DexError
 
 MAX_NPZ_BYTES = 1 << 28
 PROBES = 64
+_UNREADABLE = (
+    ValueError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)
+"""What NumPy, zipfile and the decompressors raise at damaged bytes; RuntimeError at encrypted and unknown kinds of zip entries."""
 Case = tuple[dict[str, NDArray], dict[str, NDArray]]
 
 
@@ -31,7 +37,7 @@ def unpack_cases(blob: bytes, where: str) -> list[Case]:
             for key in arrays.files:
                 number, direction, name = key.split("/", 2)
                 cases.setdefault(number, ({}, {}))[("in", "out").index(direction)][name] = arrays[key]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(f"{where}: no readable npz of golden cases: {error}", code="parity_failed") from error
     return [cases[k] for k in sorted(cases, key=str)]
 
