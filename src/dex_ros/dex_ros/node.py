@@ -65,6 +65,7 @@ class DexNode(LifecycleNode):
         self.declare_parameter("interface", "", fixed)
         self.declare_parameter("autostart", True, fixed)
         self._cell: CellConfig | None = None
+        self._collected = False
         self.diagnostics = Diagnostics(self)
         self.heartbeat = HeartbeatThread(self)
         self.diagnostics.set("lifecycle", WARN, "unconfigured")
@@ -115,12 +116,16 @@ class DexNode(LifecycleNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle callback."""
+        if self.owns_process and not self._collected:
+            gc.collect()  # before there is any thread to stop
+            self._collected = True
         return self._transition("configure", self.configure)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Lifecycle callback."""
-        if self.owns_process:  # modules, models and graphs stay: a full collection that walks them stops every thread for 0.1 to 0.3 s
-            gc.collect()
+        if self.owns_process:
+            # modules, models and graphs stay: a full collection that walks them stops every thread for 0.1 to 0.5 s, and one here would
+            # make a device that hears a driver's threads already lose them; to freeze walks nothing
             gc.freeze()
         result = self._transition("activate", self.activate)
         if result != TransitionCallbackReturn.SUCCESS:
