@@ -125,18 +125,18 @@ class WaitForAny:
     """
 
     def __init__(self, subscriptions: Sequence[PolledSubscription]) -> None:
-        self._subscriptions = tuple(subscriptions)
-        context = self._subscriptions[0].context_handle
+        self._handles = tuple(subscription.handle for subscription in subscriptions)  # no cycle: a subscription keeps the one for itself alone
+        context = subscriptions[0].context_handle
         with context:
-            self._wait_set = _rclpy.WaitSet(len(self._subscriptions), 0, 0, 0, 0, 0, context)
+            self._wait_set = _rclpy.WaitSet(len(self._handles), 0, 0, 0, 0, 0, context)
 
     def wait(self, timeout_s: float) -> bool:
         """Blocks until a message is there or the time is over; True when one is there."""
         with ExitStack() as held:
             held.enter_context(self._wait_set)
             self._wait_set.clear_entities()
-            for subscription in self._subscriptions:
-                held.enter_context(subscription.handle)
-                self._wait_set.add_subscription(subscription.handle)
+            for handle in self._handles:
+                held.enter_context(handle)
+                self._wait_set.add_subscription(handle)
             self._wait_set.wait(max(0, round(timeout_s * 1e9)))
             return bool(self._wait_set.get_ready_entities("subscription"))

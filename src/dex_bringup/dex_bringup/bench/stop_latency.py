@@ -194,7 +194,8 @@ def _moving(live: LiveCell, wire: Wire, seed: int) -> Callable[[], bool]:
 
 
 def _moves(commands: list[Command]) -> bool:
-    return all(max(abs(x - y) for x, y in zip(a.joints_rad, b.joints_rad, strict=True)) > MOVES_RAD for a, b in zip(commands, commands[1:], strict=False))
+    """Whether every one of them is elsewhere than the one before."""
+    return bool((np.abs(np.diff([command.joints_rad for command in commands], axis=0)).max(axis=1) > MOVES_RAD).all())
 
 
 def _recent(wire: Wire) -> list[Command]:
@@ -223,12 +224,16 @@ def _stop(live: LiveCell, wire: Wire, seed: int, say: Callable[[str], None]) -> 
     live.client.prepare_stop()
 
     def act() -> None:
+        time.sleep(seed % 10 * 1e-3)  # this loop wakes in step with the gate's period: a stop may come anywhere in it
         event.append(time.time_ns())
         live.client.stop_gate()
 
     _under_way(live, wire, seed, act)
     found = _endings(wire, event[0]) if event else {}
-    say(f"stop {seed}: " + ", ".join(f"{arm} {e.followed_ms:.1f} / {e.moved_ms:.1f} ms at {e.speed_rad_s:.2f} rad/s, settles by {e.settled_rad:.1e} rad" for arm, e in found.items()))
+    words = [
+        f"{arm} {e.followed_ms:.1f} / {e.moved_ms:.1f} ms at {e.speed_rad_s:.2f} rad/s, settles by {e.settled_rad:.1e} rad" for arm, e in found.items()
+    ]
+    say(f"stop {seed}: {', '.join(words)}")
     return list(found.values())
 
 

@@ -24,7 +24,6 @@ CREEP_RAD = 0.0005
 """The commanded joint moves by so much per period: 0.05 rad/s."""
 STILL_RAD = 2e-3
 HOST = 221
-HOT_C, COOL_C = 75.0, 35.0
 
 
 class Bench:
@@ -204,6 +203,7 @@ def _gate_is_told(stage: Stage) -> float:
 def hand_overloaded(stage: Stage) -> Seen:
     """F15: over-current of one finger, cleared when asked; then a hot motor, which no recovery clears before it has cooled."""
     from dex_sim.fault_device import hooks_of
+    from dex_sim.inspire_modbus_hand import HOT_C, WARM_C
 
     with stage.folder() as folder, bench(stage, "hand", folder, hand="inspire") as made:
         made.moving()
@@ -225,7 +225,7 @@ def hand_overloaded(stage: Stage) -> Seen:
             made.rests(0.5)
         else:
             raise Unexpected(f"{made.name} was enabled at {HOT_C:g} degrees")
-        made.simulator.set_temperature("index", COOL_C)
+        made.simulator.set_temperature("index", WARM_C - 1)
         made.runtime.start()
         made.rests()
     text = f"ERROR [{health.code}] {health.text}; rests while commanded, recovers when asked, without motion; [{hot.code}] not before it has cooled"
