@@ -246,3 +246,23 @@ def test_an_inspire_hand_is_calibrated_and_saved_over_the_wire(capsys: pytest.Ca
         bus.close()
     out, err = capsys.readouterr()
     assert "force sensors are zeroed" in out and "HAND_ID 2" in out and "flash" in out and "HAND_ID is 2" in err
+
+
+def test_a_dexh13_is_homed_and_its_pads_zeroed_over_its_sdk(capsys: pytest.CaptureFixture[str]) -> None:
+    from dex_sim.dexh13 import DexH13Hand
+    from dex_sim.xarm_controller_loop import SocketLoop
+
+    interface, address = load_cell("xarm_bimanual", hand="dexh13").interface("left_hand"), "127.0.58.14:26001"
+    loop = SocketLoop("test-dexh13", realtime=False)
+    plant = KinematicPlant(interface.names, interface.home, time_constant_s=0.005)
+    hand = DexH13Hand(interface, plant, address, loop)
+    try:
+        hand.power_cycle()
+        for what in ("home", "touch"):
+            assert main(["device", "calibrate", "dexh13", what, "--side", "left", "--address", address, "--yes"]) == 0
+        assert np.abs(plant.read().position_rad).max() < 0.05, "homing moves to the open end"
+    finally:
+        hand.close()
+        loop.stop()
+    out = capsys.readouterr().out
+    assert "EVERY joint moves" in out and "pads are zeroed" in out

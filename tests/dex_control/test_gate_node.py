@@ -211,6 +211,22 @@ def test_a_chunk_with_nan_on_the_wire_is_refused_and_reported(fake: FakeCell) ->
     end(fake, "nan")
 
 
+def test_what_slows_the_cell_is_told_in_diagnostics(fake: FakeCell) -> None:
+    start(fake, "fast", move=0.0)
+    chunk = fake.chunk(1, "fast", move=0.0)
+    arm = next(i for i, part in enumerate(chunk.slices) if part.interface == "left_arm")
+    outwards = np.clip(np.arange(64) * 0.13, 0.0, 1.0)  # 2.6 rad/s of joint1, whose flange is half a metre out: above tool_speed
+    data = chunk.slices[arm].data.copy()
+    data[:, 0] += outwards
+    slices = (*chunk.slices[:arm], dataclasses.replace(chunk.slices[arm], data=data), *chunk.slices[arm + 1 :])
+    fake.chunks.publish(chunk_to_msg(dataclasses.replace(chunk, slices=slices)))
+    wait_for(lambda: any(report.speed_scale < 0.9 and report.goal_id == "fast" for report in fake.reports), "a slowed report")
+    wait_for(lambda: any("motion: slowed to" in text for text in fake.diagnostics), "diagnostics")
+    end(fake, "fast")
+    fake.diagnostics.clear()
+    wait_for(lambda: any("motion: as wanted" in text for text in fake.diagnostics), "diagnostics after it")
+
+
 def test_a_silent_policy_latches_a_hold_that_diagnostics_name(fake: FakeCell) -> None:
     start(fake, "lost")
     fake.silent.add("policy")

@@ -17,6 +17,12 @@ def test_every_recorded_type_has_a_whole_definition(type_name: str) -> None:
     assert type_hash(type_name).startswith("RIHS01_")
 
 
+def test_what_devices_feel_and_draw_is_recorded() -> None:
+    topics = {topic.name: topic for topic in topics_of(load_cell("xarm_bimanual"))}
+    assert {"left/hand/touch", "right/hand/touch", "left/hand/motor_currents", "left/arm/motor_currents"} <= topics.keys()
+    assert "left/arm/touch" not in topics and not topics["left/hand/touch"].reliable
+
+
 def test_dependencies_come_once() -> None:
     text = ros2msg("dex_msgs/msg/ActionChunk")
     assert text.count("MSG: builtin_interfaces/Time") == 1 and text.count("MSG: dex_msgs/ActionSlice") == 1

@@ -202,7 +202,7 @@ def test_a_collision_is_told_and_is_no_error(driver: AbilityDriver, line: Abilit
     line.hand._motors._stalled[0] = 1.0
     driver.read()
     health = driver.health()
-    assert health.ok and "right_index_q1 is limited by a collision or heat" in health.text and health.values["error_bits"] == "0x01"
+    assert health.ok and "right_index_q1 is limited by a collision or heat" in health.text and health.values["error_code"] == "0x01"
     driver.command(START - 0.1 * FLEX)
     wait_for(lambda: driver.read() and driver.health().values["limited"] == "none", "the finger to go back")
 

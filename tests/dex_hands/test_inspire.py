@@ -257,7 +257,7 @@ def test_over_temperature_persists_until_it_cooled(driver: InspireDriver, hand: 
     with pytest.raises(DeviceError, match="over-temperature") as caught:
         driver.recover()
     assert caught.value.code == "over_temperature" and caught.value.device_code == OVER_TEMPERATURE
-    assert driver.health().values["temperature_max_c"] == "80"
+    assert driver.health().values["temperature_c"] == "80"
     hand.set_temperature("middle", 40.0)
     driver.recover()
     assert driver.health().ok
@@ -335,7 +335,9 @@ def test_status_words(right: Interface) -> None:
     assert status.error == (1, 0, 0, 0, 0, 4) and status.state == (6, 0, 2, 2, 2, 5) and status.temperature_c[1] == 0x30
     assert status.code == "overload" and status.device_code == 5
     assert "pinky_proximal_joint stall (ERROR 0x01, stopped by stall)" in status.text
-    assert status.values()["current_total_a"] == "0.600"
+    values = status.values()
+    assert values["current_a"] == "0.600" and values["error_code"] == "0x05" and values[f"{right.names[0]}.error_code"] == "0x01"
+    assert values[f"{right.names[1]}.temperature_c"] == "48" and f"{right.names[1]}.error_code" not in values
     with pytest.raises(Exception, match="21"):
         HandStatus.from_words(words[: HEALTH_BLOCK[1] - 1], right.names)
 

@@ -31,7 +31,6 @@ STATE_MAX_AGE_S = 0.2
 """A hundred messages of the robot. The gate holds earlier, at its ``state_timeout_s``; this ends the driver's activity."""
 CONNECT_TIMEOUT_S = 3.0
 """Discovery in a DDS domain takes about a second."""
-RAMP_S = 2.0
 LEG_TOLERANCE_RAD = 0.1
 """A target of a leg this near to where it is means: leave it. A standing robot sways by less."""
 
@@ -52,7 +51,7 @@ class UnitreeG1Driver:
     """
 
     def __init__(
-        self, interface: Interface, link: TopicLink, *, ramp_s: float = RAMP_S, state_max_age_s: float = STATE_MAX_AGE_S,
+        self, interface: Interface, link: TopicLink, *, ramp_s: float, state_max_age_s: float = STATE_MAX_AGE_S,
         mark_folder: Path | None = None,
     ) -> None:
         self.names = interface.names

@@ -50,6 +50,7 @@ class GateNode(DexNode):
         self._thread: threading.Thread | None = None
         self._running = threading.Event()
         self._missed = 0
+        self._slowest, self._held = 1.0, ()
         self._latch: SafetyStatus | None = None
         self.create_timer(DIAGNOSE_PERIOD_S, self._diagnose)
         self.create_service(SetGoal, names.GATE_SET_GOAL, self._on_set_goal)
@@ -235,6 +236,7 @@ class GateNode(DexNode):
         )
         message.header.stamp = time_to_msg(self.now_ns())
         self._reports.publish(message)
+        self._slowest, self._held = min(self._slowest, report.speed_share), report.held
 
     def _publish_status(self, status: SafetyStatus) -> None:
         message = SafetyState(
@@ -259,6 +261,10 @@ class GateNode(DexNode):
         text = "; ".join(trip.detail for trip in obstacles) or "everyone is there"
         self.diagnostics.set("readiness", WARN if obstacles else OK, text, {trip.cause: trip.reason for trip in obstacles})
         rate_text = f"{missed - self._missed} ticks missed in the last second" if missed > self._missed else "keeps its rate"
+        slowest, self._slowest = self._slowest, 1.0
+        slowed = [f"slowed to {slowest:.0%} of the wanted speed"] * (slowest < 1.0) + [f"{name} holds, the others go on" for name in self._held]
+        values = {"speed_scale": f"{slowest:.3f}", "held": " ".join(self._held)}
+        self.diagnostics.set("motion", WARN if slowed else OK, "; ".join(slowed) or "as wanted", values)
         self.diagnostics.set("control rate", WARN if missed > self._missed else OK, rate_text, {"ticks": commands, "ticks_missed": missed})
         self._missed = missed
 

@@ -184,8 +184,8 @@ class AbilityDriver:
         words = ", ".join(_limit_words(name, bit) for bit, name in enumerate(self.names) if limited >> bit & 1)
         values = {
             "address": self._link.address, "transport": "ability_serial", "bus_id": f"{self._bus_id:#04x}",
-            "limited": words or "none", "error_bits": f"{limited:#04x}",
-            "current_total_a": f"{np.abs(self._current).sum():.3f}",
+            "limited": words or "none", "error_code": f"{limited:#04x}",
+            "current_a": f"{np.abs(self._current).sum():.3f}",
             "damaged_frames": str(self._link.damaged), "unanswered_frames": str(self._link.unanswered),
             "resolution_rad": f"{self.resolution_rad.max():.6f}",
         }

@@ -71,10 +71,15 @@ class HandStatus:
 
     def values(self) -> dict[str, str]:
         """For /diagnostics."""
-        return {
-            "temperature_max_c": str(max(self.temperature_c)),
-            "current_total_a": f"{sum(self.current_ma) / 1000.0:.3f}",
+        values = {
+            "temperature_c": str(max(self.temperature_c)),
+            "current_a": f"{sum(self.current_ma) / 1000.0:.3f}",
             "force_max_n": f"{max(self.force_g) * 9.80665e-3:.2f}",
-            "error_bits": " ".join(f"{e:#04x}" for e in self.error),
+            "error_code": f"{self.device_code:#04x}",
             "finger_states": ", ".join(STATES.get(s, str(s)) for s in self.state),
         }
+        for name, temperature_c, current_ma, error in zip(self.names, self.temperature_c, self.current_ma, self.error, strict=True):
+            values |= {f"{name}.temperature_c": str(temperature_c), f"{name}.current_a": f"{current_ma / 1e3:.3f}"}
+            if error:
+                values[f"{name}.error_code"] = f"{error:#04x}"
+        return values

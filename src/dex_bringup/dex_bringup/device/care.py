@@ -50,6 +50,10 @@ _INSPIRE_SAVE = Care("stores the present settings in the hand's flash (SAVE)", "
 CALIBRATIONS: dict[str, dict[str, Care]] = {
     "inspire_modbus": _INSPIRE,
     "inspire_rs485": _INSPIRE,
+    "dexh13_sdk": {
+        "home": Care("homes the motors, needed once after power-on; EVERY joint moves to its open end: keep clear", "dex_bringup.device.care:dexh13_home"),
+        "touch": Care("zeroes the pads; the hand must touch nothing", "dex_bringup.device.care:dexh13_touch"),
+    },
     "leap_dynamixel": {
         "side": Care("stores in every servo which side the hand is (secondary id); the hand goes limp", "dex_bringup.device.care:leap_side"),
         "zero": Care(
@@ -168,3 +172,27 @@ def leap_zero(interface: Interface, address: str) -> str:
     finally:
         bus.close()
     return "homing offsets in counts: " + ", ".join(f"{joint} {offsets[identifier]}" for identifier, joint in bus.joints.items())
+
+
+def dexh13_home(interface: Interface, address: str) -> str:
+    """See ``CALIBRATIONS``."""
+    _dexh13(interface, address, "calibrate")
+    return "the motors know their zero until the power goes"
+
+
+def dexh13_touch(interface: Interface, address: str) -> str:
+    """See ``CALIBRATIONS``."""
+    _dexh13(interface, address, "zero_touch")
+    return "the pads are zeroed"
+
+
+def _dexh13(interface: Interface, address: str, call: str) -> None:
+    """Opens the hand of this side, does one call of its driver and leaves. Raises DeviceError."""
+    from dex_hands.dexh13 import DexH13Driver
+
+    hand = DexH13Driver(interface, address)
+    hand.connect()
+    try:
+        getattr(hand, call)()
+    finally:
+        hand.disconnect()

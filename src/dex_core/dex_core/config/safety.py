@@ -53,6 +53,8 @@ class SafetyProfile:
         tool_speed_m_s: largest speed of the flange [m/s].
         singularity: smallest singular value of the flange's Jacobian (rows in m/rad and rad/rad) below which motion towards the singularity
             slows, and at which it stands; ``slow`` above ``stop``.
+        weight_ramp_s: of a robot whose own controller shares its joints with us (``arm_sdk`` of a G1): time in which the weight of our targets
+            grows from 0 to 1 before anything may be commanded, and sinks again when we leave [s].
         table: of a hand: distances to the table in place of the cell's ``hand-table``, because its outer shapes are thicker or thinner [m].
         sources: where the numbers come from, key -> words.
     """
@@ -60,6 +62,7 @@ class SafetyProfile:
     jerk_rad_s3: dict[str, float] = field(default_factory=dict)
     tool_speed_m_s: float | None = bounded(0.01, 10.0, default=None)
     singularity: Zone | None = None
+    weight_ramp_s: float | None = bounded(0.1, 30.0, default=None)
     table: Zone | None = None
     sources: dict[str, str] | None = None
 
