@@ -14,6 +14,7 @@ from dex_core.bundle.graph import check_interface, check_model, uses_external_da
 from dex_core.bundle.hashes import bundle_hash
 from dex_core.bundle.layout import check_layout
 from dex_core.bundle.manifest import Embodiment, Manifest, parse_manifest
+from dex_core.bundle.segmentation import check_segmentation_probes
 from dex_core.bundle.session import GraphSession, choose_provider
 from dex_core.bundle.stats import Statistic, check_statistic, parse_stats
 from dex_core.config.cell import CellConfig
@@ -256,6 +257,9 @@ def _probes(b: Bundle) -> str:
     if b.manifest.kind == "latent_space":
         medians = probes.check_latent_probes(b.manifest, b.sessions, b.embodiments)
         return "round trip " + ", ".join(f"{k} {v:.3g}" for k, v in medians.items())
+    if b.manifest.kind == "segmentation":
+        check_segmentation_probes(b.manifest, b.sessions)
+        return "finite for flat and noisy clouds and clicks far outside"
     probes.check_policy_probes(b.manifest, b.sessions["policy"], b.stats)
     return "finite at extreme inputs"
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import yaml
 
+from dex_core.bundle.segmentation import SegmentationSpec, check_graph_names
 from dex_core.config.robot import JointLimit
 from dex_core.config.strict import MAX_BYTES, bounded, build, choice, read_yaml
 from dex_core.errors import BundleError, ConfigError
 from dex_core.types import POSE_COLUMNS, SPACES
 
 SCHEMA = 1
-KINDS = ("latent_space", "chunk_policy")
+KINDS = ("latent_space", "chunk_policy", "segmentation")
 DTYPES = ("float32", "uint8", "int64")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -322,6 +323,7 @@ class Manifest:
     image: ImageSpec | None = None
     instruction: InstructionSpec | None = None
     normalisation: Normalisation | None = None
+    segmentation: SegmentationSpec | None = None
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -344,7 +346,7 @@ def _refuse(manifest: Manifest, *fields: str) -> None:
 
 
 def _check_latent_space(manifest: Manifest) -> None:
-    _refuse(manifest, "image", "instruction")
+    _refuse(manifest, "image", "instruction", "segmentation")
     if manifest.spaces.latent is None:
         raise ConfigError("spaces.latent is missing; a latent_space bundle needs it")
     if not manifest.embodiments:
@@ -355,12 +357,19 @@ def _check_latent_space(manifest: Manifest) -> None:
 
 
 def _check_chunk_policy(manifest: Manifest) -> None:
+    _refuse(manifest, "segmentation")
     _need(manifest, "timing", "image", "instruction", "normalisation")
     if set(manifest.graphs) != {"policy"}:
         raise ConfigError(f"graphs must be ['policy'], got {sorted(manifest.graphs)}")
 
 
-_NEEDS = {"latent_space": _check_latent_space, "chunk_policy": _check_chunk_policy}
+def _check_segmentation(manifest: Manifest) -> None:
+    _refuse(manifest, "timing", "image", "instruction", "normalisation")
+    _need(manifest, "segmentation")
+    check_graph_names(manifest.graphs)
+
+
+_NEEDS = {"latent_space": _check_latent_space, "chunk_policy": _check_chunk_policy, "segmentation": _check_segmentation}
 
 
 def parse_manifest(path: Path) -> Manifest:
@@ -399,6 +408,7 @@ __all__ = [
     "Provenance",
     "Requirement",
     "Runtime",
+    "SegmentationSpec",
     "Slice",
     "Spaces",
     "Tensor",
