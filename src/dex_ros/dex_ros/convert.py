@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import array
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from sensor_msgs.msg import JointState as JointStateMsg
 
+from dex_core import encodings
 from dex_core.errors import ShapeError
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_msgs.msg import ActionChunk as ActionChunkMsg
@@ -118,42 +121,57 @@ def chunk_from_msg(msg: ActionChunkMsg) -> ActionChunk:
 
 
 def image_to_msg(image: NDArray[np.uint8], stamp_ns: int, frame_id: str) -> Image:
-    """(H, W, 3) uint8 RGB -> sensor_msgs/Image rgb8, without a list in between."""
-    height, width, channels = image.shape
-    msg = Image(height=height, width=width, encoding="rgb8", step=width * channels, is_bigendian=0)
+    """(H, W, 3) uint8 RGB -> sensor_msgs/Image rgb8."""
+    return pixels_to_msg(image, "rgb8", stamp_ns, frame_id)
+
+
+def depth_to_msg(depth_m: NDArray[np.float32], stamp_ns: int, frame_id: str, encoding: str = "32FC1") -> Image:
+    """(H, W) float32 [m] -> sensor_msgs/Image 32FC1 [m] or 16UC1 [mm] (REP 118). Raises ShapeError for another encoding."""
+    if encoding not in ("32FC1", "16UC1"):
+        raise ShapeError(f"depth encoding {encoding!r}; allowed: 32FC1 [m], 16UC1 [mm]")
+    pixels = encodings.to_millimetres(depth_m) if encoding == "16UC1" else np.asarray(depth_m, dtype=np.float32)
+    return pixels_to_msg(pixels, encoding, stamp_ns, frame_id)
+
+
+def pixels_to_msg(pixels: NDArray[Any], encoding: str, stamp_ns: int, frame_id: str) -> Image:
+    """(H, W) or (H, W, C) -> sensor_msgs/Image, copied once and never as a list.
+
+    Raises:
+        ShapeError: not what the encoding says.
+    """
+    kind = encodings.encoding(encoding)
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2] if pixels.ndim == 3 else 0
+    if pixels.dtype != kind.dtype or channels != kind.channels:
+        raise ShapeError(f"pixels are {pixels.dtype} {pixels.shape}; {encoding} needs {kind.dtype} with {kind.channels} channels")
+    height, width = pixels.shape[:2]
+    msg = Image(height=height, width=width, encoding=encoding, step=width * kind.pixel_bytes, is_bigendian=int(sys.byteorder == "big"))
     msg.header.stamp = time_to_msg(stamp_ns)
     msg.header.frame_id = frame_id
     data = array.array("B")
-    data.frombytes(np.ascontiguousarray(image).data)
-    msg.data = data
-    return msg
-
-
-def depth_to_msg(depth_m: NDArray[np.float32], stamp_ns: int, frame_id: str) -> Image:
-    """(H, W) float32 [m] -> sensor_msgs/Image 32FC1 (REP 118)."""
-    height, width = depth_m.shape
-    msg = Image(height=height, width=width, encoding="32FC1", step=width * 4, is_bigendian=0)
-    msg.header.stamp = time_to_msg(stamp_ns)
-    msg.header.frame_id = frame_id
-    data = array.array("B")
-    data.frombytes(np.ascontiguousarray(depth_m, dtype=np.float32).tobytes())
+    data.frombytes(np.ascontiguousarray(pixels).data)
     msg.data = data
     return msg
 
 
 def image_from_msg(msg: Image) -> NDArray[np.uint8]:
-    """sensor_msgs/Image rgb8 or bgr8 -> (H, W, 3) uint8 RGB, a view where possible.
+    """sensor_msgs/Image of any encoding with colours -> (H, W, 3) uint8 RGB; a view of the message when it is rgb8.
 
     Raises:
-        ShapeError: another encoding, or fewer bytes than height x step.
+        ShapeError: an encoding without colours (a grey picture is none of a colour camera), or other than height x step bytes.
     """
-    if msg.encoding not in ("rgb8", "bgr8"):
-        raise ShapeError(f"image encoding {msg.encoding!r}; allowed: rgb8, bgr8")
-    if msg.step < 3 * msg.width or len(msg.data) != msg.height * msg.step or not msg.height or not msg.width:
-        raise ShapeError(f"image {msg.width} x {msg.height}, step {msg.step}: {len(msg.data)} bytes, expected {msg.height * msg.step}")
-    rows = np.frombuffer(msg.data, dtype=np.uint8).reshape(msg.height, msg.step)
-    image = rows[:, : 3 * msg.width].reshape(msg.height, msg.width, 3)
-    return image if msg.encoding == "rgb8" else image[:, :, ::-1]
+    if encodings.encoding(msg.encoding).colour in ("", "GRAY"):
+        raise ShapeError(f"picture with encoding {msg.encoding!r}; needed is one with colours, e.g. rgb8", code="encoding_conversion")
+    return encodings.to_rgb(pixels_from_msg(msg), msg.encoding)
+
+
+def depth_from_msg(msg: Image) -> NDArray[np.float32]:
+    """sensor_msgs/Image 16UC1, mono16 [mm] or 32FC1 [m] -> (H, W) float32 [m], NaN where unknown. Raises ShapeError."""
+    return encodings.to_metres(pixels_from_msg(msg), msg.encoding)
+
+
+def pixels_from_msg(msg: Image) -> NDArray[Any]:
+    """sensor_msgs/Image -> (H, W) or (H, W, C) as it is encoded, a view where possible: what cv_bridge's passthrough gives. Raises ShapeError."""
+    return encodings.image_to_array(msg.encoding, msg.height, msg.width, msg.step, msg.data, bool(msg.is_bigendian))
 
 
 def fill_doubles(values: Sequence[float] | NDArray[np.float64]) -> array.array:
