@@ -114,12 +114,27 @@ class Coupling:
 
 
 @dataclass(frozen=True)
+class HandKeypoints:
+    """Which links stand where a human hand has its 21 keypoints; the tips are those of ``RobotConfig.fingers``.
+
+    Attributes:
+        wrist: link whose origin is the wrist.
+        joints: finger -> links whose origins are its three joints from the root on (thumb: CMC, MCP, IP; others: MCP, PIP, DIP), None where
+            the finger has no such joint. Of several axes that make one human joint it is the link behind the one that bends the finger.
+    """
+
+    wrist: str
+    joints: dict[str, tuple[str | None, str | None, str | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SideConfig:
     """What differs on one side, by joint and by finger; the rest is as on the other."""
 
     limits: dict[str, JointLimit] = field(default_factory=dict)
     hardware: dict[str, HardwareJoint] = field(default_factory=dict)
     fingers: dict[str, Finger] = field(default_factory=dict)
+    keypoints: dict[str, tuple[str | None, str | None, str | None]] = field(default_factory=dict)
     couplings: dict[str, dict[str, Coupling]] = field(default_factory=dict)
 
 
@@ -137,6 +152,7 @@ class RobotConfig:
         driver: entry point that drives the real one.
         wire: how it is reached.
         fingers: semantic fingers in the order thumb, index, middle, ring, little (hands).
+        keypoints: where the 21 points of a human hand are; None: only wrist (``root_link``) and fingertips are known.
         hardware: how the hardware counts (hands in vendor units); empty: radians.
         hardware_unit: what it counts in, in words, e.g. ``deg`` or ``counts 0..1000``.
         aliases: other names users may type.
@@ -163,6 +179,7 @@ class RobotConfig:
     driver: str = ""
     wire: Wire = Wire("none")
     fingers: dict[str, Finger] | None = None
+    keypoints: HandKeypoints | None = None
     hardware: dict[str, HardwareJoint] | None = None
     hardware_unit: str = ""
     aliases: tuple[str, ...] = ()
@@ -186,7 +203,8 @@ class RobotConfig:
             raise ConfigError("limits are missing")
         self._check_sides()
         for side, own in (self.by_side or {}).items():
-            unknown = sorted((set(own.limits) | set(own.hardware)) - set(self.actuated)) + sorted(set(own.fingers) - set(self.fingers or {}))
+            unknown = sorted((set(own.limits) | set(own.hardware)) - set(self.actuated))
+            unknown += sorted((set(own.fingers) | set(own.keypoints)) - set(self.fingers or {}))
             if side not in self.sides or unknown:
                 raise ConfigError(
                     f"by_side {side!r}: {unknown or 'no such side'}; allowed: sides {list(self.sides)}, actuated joints, fingers named above"
@@ -201,6 +219,9 @@ class RobotConfig:
             unknown = [j for j in finger.joints if j not in self.actuated]
             if unknown:
                 raise ConfigError(f"finger {name!r} names joints that are not actuated: {unknown}")
+        unknown = sorted(set(self.keypoints.joints if self.keypoints else ()) - set(self.fingers or {}))
+        if unknown:
+            raise ConfigError(f"keypoints of {unknown[0]!r}: there is no such finger; fingers: {list(self.fingers or {})}")
 
     def _check_sides(self) -> None:
         allowed = set(self.sides)
@@ -223,8 +244,10 @@ class RobotConfig:
             return self
         hardware = None if self.hardware is None else {**self.hardware, **own.hardware}
         fingers = None if self.fingers is None else {**self.fingers, **own.fingers}
+        keypoints = None if self.keypoints is None else replace(self.keypoints, joints={**self.keypoints.joints, **own.keypoints})
         couplings = {**(self.couplings or {}), **own.couplings} or None
-        return replace(self, limits={**self.limits, **own.limits}, hardware=hardware, fingers=fingers, couplings=couplings, by_side=None)
+        limits = {**self.limits, **own.limits}
+        return replace(self, limits=limits, hardware=hardware, fingers=fingers, keypoints=keypoints, couplings=couplings, by_side=None)
 
     def prefixed(self, side: str) -> tuple[str, ...]:
         """Actuated joint names with the side's prefix, hardware order."""
