@@ -23,5 +23,8 @@ setup(
         'console_scripts': [
             'camera_node = dex_perception.camera_node:main',
         ],
+        'dex.cameras': [
+            'pattern = dex_perception.cameras.pattern:PatternCamera',
+        ],
     },
 )
