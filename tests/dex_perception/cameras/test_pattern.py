@@ -14,7 +14,9 @@ from dex_core.contracts.camera import CameraContract
 from dex_core.encodings import to_millimetres
 from dex_perception.cameras.pattern import COUNT, PatternCamera, sequence_of
 
-CONFIG = dataclasses.replace(CameraConfig(), driver="pattern", native_wh=(64, 48), crop_xywh=(0, 0, 64, 48), output_wh=(64, 48), rate_hz=100.0, depth=True)
+CONFIG = dataclasses.replace(
+    CameraConfig(), driver="pattern", native_wh=(64, 48), crop_xywh=(0, 0, 64, 48), output_wh=(64, 48), rate_hz=100.0, depth=True,
+)
 
 
 class TestContract(CameraContract):

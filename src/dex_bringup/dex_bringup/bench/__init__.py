@@ -7,6 +7,7 @@ BENCHES = {
     "stop-latency": "stop service to the last moving command on the arms' wire; killed process to hold",
     "servo-rate": "period of one xArm's servo stream at 250 Hz, at the controller's wire",
     "latency": "camera stamp to first command, besides inference",
+    "camera": "pictures to three subscribers, beside the untuned middleware and raw shared memory",
     "hand-ik": "fingertips to joints, beside other libraries: time, residual, jumps",
     "chunk-ik": "a chunk of fingertips to joints as one",
     "ik-cold-start": "import, build and first answer of the hand IK: time and memory",

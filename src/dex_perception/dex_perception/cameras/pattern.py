@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera that needs no device: noise that moves, at a true rate. For measuring what pictures cost on the way, and for trying a cell without a camera."""
+"""A camera that needs no device: noise that changes, at a true rate, to measure what pictures cost on the way and to try a cell without a camera."""
 
 from __future__ import annotations
 
