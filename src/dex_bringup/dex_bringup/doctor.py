@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dex_bringup import transport
 from dex_core.config import CellConfig, find_share, load_cell
 from dex_core.errors import DexError
 
@@ -53,8 +54,9 @@ def examine(cell_name: str, reach: bool, ping: Sequence[str] = ()) -> Iterator[F
     yield from _installed()
     yield from (
         _attempt(topic, check)
-        for topic, check in (("messages", _messages), ("offscreen pictures", _egl), ("shared memory profile", _dds), ("run folder", _run_folder))
+        for topic, check in (("messages", _messages), ("offscreen pictures", _egl), ("run folder", _run_folder))
     )
+    yield from (Finding(*found) for found in transport.findings(os.environ))
     for tool, use in (("ros2", "ros2 launch, ros2 bag; dex up and dex record do without"), ("rviz2", "rviz:=true; recordings open in Foxglove")):
         yield Finding(tool, "ok" if shutil.which(tool) else "note", shutil.which(tool) or f"not installed; needed for {use}")
     yield from _operating_system()
@@ -111,14 +113,6 @@ def _egl() -> str:
     except (RuntimeError, AttributeError, mujoco.FatalError) as error:
         raise OSError(f"EGL does not work ({error}); install libegl1 libgl1-mesa-dri") from error
     return f"EGL works, MuJoCo {mujoco.__version__}"
-
-
-def _dds() -> str:
-    profile = find_share("config", "dds", "fastdds_shm.xml")
-    free_mib = shutil.disk_usage("/dev/shm").free >> 20
-    if free_mib < 256:
-        raise OSError(f"/dev/shm has {free_mib} MiB free; at least 256 are needed (docker run --shm-size=1g)")
-    return f"{profile}, /dev/shm has {free_mib} MiB free"
 
 
 def _operating_system() -> Iterator[Finding]:
