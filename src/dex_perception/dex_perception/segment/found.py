@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One object as it was found: its points in the world with normals, its place and its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dex_core.clouds import Cloud, nearest, normals, remove_isolated
+from dex_perception.segment.view import View
+
+LONELY_PIXELS, LONELY_NEIGHBOURS = 4.0, 3
+"""A point with fewer neighbours within so many pixels' width is speckle."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object in one picture.
+
+    Attributes:
+        mask: (H, W) uint8, 255 on the object.
+        cloud: its points in the world frame with colour, normals towards the camera, and pixels.
+        centre_m, size_m: (3,) mean, and edges of its box along the world's axes [m].
+        confidence: 0 to 1.
+        stamp_ns: of the picture.
+    """
+
+    mask: NDArray[np.uint8]
+    cloud: Cloud
+    centre_m: NDArray[np.float32]
+    size_m: NDArray[np.float32]
+    confidence: float
+    stamp_ns: int
+
+
+def found_in(view: View, inside: NDArray[np.bool_], confidence: float) -> Found | None:
+    """The object that a mask over the view's cloud cuts out, freed from speckle; None when nothing is left."""
+    whole = view.cloud.select(inside)
+    cloud = remove_isolated(whole, LONELY_PIXELS * view.pixel_size_m, LONELY_NEIGHBOURS) if len(whole) else whole
+    if not len(cloud):
+        return None
+    cloud = Cloud(cloud.points_m, cloud.rgb, _normals(view, cloud), cloud.pixels)
+    return Found(
+        mask=cloud.picture(np.full(len(cloud), 255, dtype=np.uint8), view.size_hw, fill=0), cloud=cloud,
+        centre_m=cloud.points_m.mean(axis=0, dtype=np.float64).astype(np.float32), size_m=np.ptp(cloud.points_m, axis=0),
+        confidence=confidence, stamp_ns=view.picture.stamp_ns,
+    )
+
+
+def _normals(view: View, cloud: Cloud) -> NDArray[np.float32]:
+    """(K, 3) in the world; where the picture gives none, at edges, that of the nearest point that has one, else the way to the camera."""
+    flat = normals(view.picture.depth_m, view.picture.intrinsics).reshape(-1, 3)[cloud.pixels]
+    turned = flat @ view.pose_camera_in_world[:3, :3].T.astype(np.float32)
+    known = np.isfinite(turned).all(axis=1)
+    if not known.any():
+        towards = view.pose_camera_in_world[:3, 3].astype(np.float32) - cloud.points_m
+        return towards / np.linalg.norm(towards, axis=1, keepdims=True)
+    if not known.all():
+        turned[~known] = turned[known][nearest(cloud.points_m[~known], cloud.points_m[known], 1).indices[:, 0]]
+    return np.ascontiguousarray(turned, dtype=np.float32)
