@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from dex_core.config.camera import EXTERNAL, TOPIC_WORD, CameraConfig
 from dex_core.config.robot import SIMULATED, TRANSPORTS, JointLimit, Pose, RobotConfig
 from dex_core.config.safety import SafetyConfig, SafetyProfile, load_profile
 from dex_core.config.strict import bounded, choice, to_plain
@@ -101,29 +102,6 @@ class Interface:
 
 
 @dataclass(frozen=True)
-class CameraConfig:
-    """A camera: driver, native picture, crop and size it publishes, pose of its optical frame's parent in the world.
-
-    Attributes:
-        driver: entry point in ``dex.cameras``.
-        native_wh, crop_xywh, output_wh: [px].
-        fovy_rad: vertical field of view of the native picture.
-        position_m, look_at_m: camera centre and the point it looks at, in ``world``.
-    """
-
-    driver: str = "simulated"
-    address: str = ""
-    native_wh: tuple[int, int] = (960, 540)
-    crop_xywh: tuple[int, int, int, int] = (120, 0, 720, 540)
-    output_wh: tuple[int, int] = (320, 240)
-    rate_hz: float = bounded(1.0, 120.0, default=20.0)
-    fovy_rad: float = bounded(0.1, 3.0, default=0.9)
-    position_m: tuple[float, float, float] = (1.2, 0.0, 0.7)
-    look_at_m: tuple[float, float, float] = (0.4, 0.0, 0.05)
-    depth: bool = False
-
-
-@dataclass(frozen=True)
 class ControlConfig:
     """The gate. Times in seconds, on the monotonic clock.
 
@@ -207,6 +185,9 @@ class CellConfig:
     def __post_init__(self) -> None:
         if not self.interfaces:
             raise ConfigError(f"interfaces: cell {self.name!r} has none; it needs at least one arm, hand or body")
+        wrong = [name for name in self.cameras if not TOPIC_WORD.fullmatch(name)]
+        if wrong:
+            raise ConfigError(f"camera {wrong[0]!r}: its name becomes part of topics; allowed: lower-case letters, digits and _, a letter first")
         for name, interface in self.interfaces.items():
             if name != interface.name:
                 raise ConfigError(f"interface {name!r} must be called {interface.name}")
@@ -221,6 +202,24 @@ class CellConfig:
         if name not in self.interfaces:
             raise ConfigError(f"cell {self.name!r} has no interface {name!r}; it has {list(self.interfaces)}")
         return self.interfaces[name]
+
+    def camera(self, name: str = "") -> str:
+        """The name of a camera, checked; an empty one means the only camera. Raises ConfigError with the names there are."""
+        if not name and len(self.cameras) == 1:
+            return next(iter(self.cameras))
+        if name not in self.cameras:
+            raise ConfigError(f"camera {name!r} is not in cell {self.name!r}; it has {list(self.cameras)}")
+        return name
+
+    def camera_scope(self, name: str) -> str:
+        """What stands before the topics and frames of one of several cameras: its name; nothing before those of the only one."""
+        return name if len(self.cameras) > 1 else ""
+
+    @property
+    def camera_nodes(self) -> dict[str, str]:
+        """Node name -> camera, for the cameras that this stack drives itself."""
+        own = (name for name, camera in self.cameras.items() if camera.driver != EXTERNAL)
+        return {f"{name}_camera" if self.camera_scope(name) else "camera": name for name in own}
 
     @property
     def joint_names(self) -> tuple[str, ...]:
