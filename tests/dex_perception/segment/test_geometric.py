@@ -30,7 +30,7 @@ def test_a_click_gives_the_thing_it_is_on(scene: Callable, middle: Callable, iou
     view, labels = scene(noise_m=noise_m).view()
     segmenter = GeometricSegmenter()
     assert isinstance(segmenter, Segmenter) and segmenter.name == "geometric"
-    mask = segmenter.decode(segmenter.encode(view.cloud), click(view, labels, middle, number))
+    mask = segmenter.decode(segmenter.encode(view.cloud, view.pose_camera_in_world), click(view, labels, middle, number))
     # what lies within 8 mm of the table goes with it, so the lowest rim is lost
     assert iou(view.mask_picture(mask.inside) > 0, labels == number) > 0.75
     assert not (view.mask_picture(mask.inside)[(labels != number) & (labels > 0)] > 0).any()
@@ -41,14 +41,14 @@ def test_a_click_on_the_table_gives_nothing(scene: Callable) -> None:
     view, _ = scene().view()
     segmenter = GeometricSegmenter()
     on_table = view.cloud.points_m[np.abs(view.cloud.points_m - (0.0, -0.3, 0.0)).sum(axis=1).argmin()]
-    mask = segmenter.decode(segmenter.encode(view.cloud), Clicks(on_table[None], np.array([True])))
+    mask = segmenter.decode(segmenter.encode(view.cloud, view.pose_camera_in_world), Clicks(on_table[None], np.array([True])))
     assert not mask.inside.any() and mask.confidence == 0.0
 
 
 def test_things_that_touch_are_told_apart_by_a_negative_click(scene: Callable, box: Callable, middle: Callable, iou: Callable) -> None:
     view, labels = scene(box((-0.08, 0.0, 0.0), (0.0, 0.08, 0.08), (200, 30, 30)), box((0.0, 0.0, 0.0), (0.08, 0.08, 0.08), (30, 60, 190))).view()
     segmenter = GeometricSegmenter()
-    encoded = segmenter.encode(view.cloud)
+    encoded = segmenter.encode(view.cloud, view.pose_camera_in_world)
     both = segmenter.decode(encoded, click(view, labels, middle, 1))
     assert iou(view.mask_picture(both.inside) > 0, labels > 0) > 0.75
     one = segmenter.decode(encoded, click(view, labels, middle, 1, 2))
@@ -57,7 +57,7 @@ def test_things_that_touch_are_told_apart_by_a_negative_click(scene: Callable, b
 
 def test_too_few_points_are_refused() -> None:
     with pytest.raises(DexError, match="31 points; at least 32") as caught:
-        GeometricSegmenter().encode(Cloud(np.zeros((31, 3), dtype=np.float32)))
+        GeometricSegmenter().encode(Cloud(np.zeros((31, 3), dtype=np.float32)), np.eye(4))
     assert caught.value.code == "depth_empty"
 
 

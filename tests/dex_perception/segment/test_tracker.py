@@ -22,7 +22,7 @@ GREEN, RED = (30, 160, 40), (200, 30, 30)
 
 def find(view: Any, clicks: Clicks) -> Found:
     segmenter = GeometricSegmenter()
-    mask = segmenter.decode(segmenter.encode(view.cloud), clicks)
+    mask = segmenter.decode(segmenter.encode(view.cloud, view.pose_camera_in_world), clicks)
     found = found_in(view, mask.inside, mask.confidence)
     assert found is not None
     return found

@@ -70,8 +70,16 @@ class Segmenter(Protocol):
 
     name: str
 
-    def encode(self, cloud: Cloud) -> Any:
-        """What every decode of this cloud needs. Raises DexError when the cloud is too small."""
+    def encode(self, cloud: Cloud, pose_camera_in_world: NDArray[np.float64]) -> Any:
+        """What every decode of this cloud needs.
+
+        Args:
+            cloud: world frame, with colour.
+            pose_camera_in_world: (4, 4) of the optical frame it was seen from.
+
+        Raises:
+            DexError: the cloud is too small.
+        """
         ...
 
     def decode(self, encoded: Any, clicks: Clicks, previous: Mask | None = None) -> Mask:

@@ -72,7 +72,7 @@ class Eye:
         try:
             prompt = read(request, view, pose_points_in_world, self.reader) if tracker is None else Prompt(tracker.clicks(view))
             marks.append(self._now_ns())
-            encoded = self.segmenter.encode(view.cloud)
+            encoded = self.segmenter.encode(view.cloud, view.pose_camera_in_world)
             marks.append(self._now_ns())
             mask = self.segmenter.decode(encoded, prompt.clicks)
             marks.append(self._now_ns())

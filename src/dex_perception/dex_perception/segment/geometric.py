@@ -43,8 +43,8 @@ class GeometricSegmenter:
 
     name = NAME
 
-    def encode(self, cloud: Cloud) -> Regions:
-        """Table and regions. Raises DexError ``depth_empty`` for less than 32 points."""
+    def encode(self, cloud: Cloud, pose_camera_in_world: NDArray[np.float64]) -> Regions:
+        """Table and regions, wherever they are seen from. Raises DexError ``depth_empty`` for less than 32 points."""
         points = cloud.points_m
         if len(points) < LEAST_POINTS:
             raise DexError(f"{len(points)} points; at least {LEAST_POINTS} are needed", code="depth_empty")
