@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 
 from dex_core.config import CameraConfig, CellConfig, Interface
+from dex_description.forward import transform
 from dex_description.paths import read_urdf
 from dex_description.urdf import Origin, RobotDescription, parse_urdf
 
@@ -42,7 +43,9 @@ def compose_cell_urdf(cell: CellConfig) -> str:
 
 
 def camera_rotation(camera: CameraConfig) -> np.ndarray:
-    """(3, 3) rotation of ``camera_link`` in ``world``: x along the view, y left, z up in the picture."""
+    """(3, 3) rotation of ``camera_link`` in what it is mounted on: x along the view, y left, z up in the picture."""
+    if camera.pose is not None:
+        return transform(Origin(rpy_rad=camera.pose.rpy_rad))[:3, :3]
     forward = np.subtract(camera.look_at_m, camera.position_m)
     length = float(np.linalg.norm(forward))
     if length < 1e-6:
@@ -118,14 +121,16 @@ def _add_table(robot: ElementTree.Element) -> None:
 
 
 def _add_camera(robot: ElementTree.Element, prefix: str, camera: CameraConfig) -> None:
-    rotation = camera_rotation(camera)
-    pitch = -math.asin(float(np.clip(rotation[2, 0], -1.0, 1.0)))
-    yaw = math.atan2(rotation[1, 0], rotation[0, 0])
+    turn = (0.0, *_pitch_and_yaw(camera_rotation(camera))) if camera.pose is None else camera.pose.rpy_rad
     for name in (f"{prefix}_link", f"{prefix}_color_optical_frame"):
         ElementTree.SubElement(robot, "link", name=name)
-    _fixed(robot, f"{prefix}_joint", WORLD, f"{prefix}_link", Origin(camera.position_m, (0.0, pitch, yaw)))
+    _fixed(robot, f"{prefix}_joint", camera.mounted_on, f"{prefix}_link", Origin(camera.centre_m, turn))
     optical = Origin(rpy_rad=(-math.pi / 2.0, 0.0, -math.pi / 2.0))
     _fixed(robot, f"{prefix}_color_optical_joint", f"{prefix}_link", f"{prefix}_color_optical_frame", optical)
+
+
+def _pitch_and_yaw(rotation: np.ndarray) -> tuple[float, float]:
+    return -math.asin(float(np.clip(rotation[2, 0], -1.0, 1.0))), math.atan2(rotation[1, 0], rotation[0, 0])
 
 
 def _fixed(robot: ElementTree.Element, name: str, parent: str, child: str, origin: Origin) -> None:

@@ -42,11 +42,11 @@ def camera_info(intrinsics: Intrinsics, frame_id: str) -> CameraInfo:
 
 
 def static_transforms(config: CameraConfig) -> TFMessage:
-    """world -> camera_link -> camera_color_optical_frame (REP 103)."""
+    """What the camera is mounted on -> camera_link -> camera_color_optical_frame (REP 103)."""
     link = TransformStamped()
-    link.header.frame_id, link.child_frame_id = "world", LINK
+    link.header.frame_id, link.child_frame_id = config.mounted_on, LINK
     t, r = link.transform.translation, link.transform.rotation
-    t.x, t.y, t.z = config.position_m
+    t.x, t.y, t.z = config.centre_m
     r.x, r.y, r.z, r.w = quaternion_xyzw(camera_rotation(config))
     optical = TransformStamped()
     optical.header.frame_id, optical.child_frame_id = LINK, OPTICAL

@@ -127,4 +127,5 @@ def _add_camera(spec: mujoco.MjSpec, name: str, camera: CameraConfig) -> None:
     rotation = np.stack([-left, up, -forward], axis=1)  # MuJoCo: x right, y up, looks along -z
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, rotation.ravel())
-    spec.worldbody.add_camera(name=name, pos=camera.position_m, quat=quat, fovy=np.degrees(camera.fovy_rad))
+    carrier = spec.worldbody if camera.mounted_on == "world" else spec.body(camera.mounted_on)
+    carrier.add_camera(name=name, pos=camera.centre_m, quat=quat, fovy=np.degrees(camera.fovy_rad))

@@ -56,3 +56,8 @@ class CameraConfig:
     def __post_init__(self) -> None:
         if self.mounted_on != WORLD and self.pose is None:
             raise ConfigError(f"mounted_on is {self.mounted_on!r}, but pose is missing; without it a camera stands in {WORLD!r}")
+
+    @property
+    def centre_m(self) -> tuple[float, float, float]:
+        """Where ``camera_link`` is in ``mounted_on`` [m]."""
+        return self.position_m if self.pose is None else self.pose.xyz_m
