@@ -22,6 +22,7 @@ setup(
     entry_points={
         'console_scripts': [
             'camera_node = dex_perception.camera_node:main',
+            'segmentation_node = dex_perception.segmentation_node:main',
         ],
         'dex.cameras': [
             'pattern = dex_perception.cameras.pattern:PatternCamera',

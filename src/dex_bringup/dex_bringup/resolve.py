@@ -138,7 +138,7 @@ def new_run_folder() -> Path:
     raise ConfigError(f"{root} already holds 999 runs of {stamp}")
 
 
-PICTURES = ("camera_node", "policy_node", "state_node", "record_node", "fault_node")
+PICTURES = ("camera_node", "segmentation_node", "policy_node", "state_node", "record_node", "fault_node")
 """Executables that send or take pictures and therefore use shared memory; the others keep away from its locks (config/dds)."""
 
 
@@ -187,6 +187,7 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         *(node("dex_decode", "decoder_node", decoder_of(name), 0, interface=name) for name in hands),
         *((node("dex_policy", "policy_node", "policy", 0), node("dex_policy", "task_node", "task", 0)) if cell.policy.bundle else ()),
         node("dex_perception", "camera_node", "camera", 0),
+        *([node("dex_perception", "segmentation_node", "segmentation", 0, nice=0)] if cell.perception else []),
         *([node("dex_monitor", "state_node", "state", 0, nice=YIELDING)] if values["monitor"] == "true" else []),
         *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),
         *([_rviz(values, environment[True])] if values["rviz"] == "true" else []),

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from dex_core.config.camera import EXTERNAL, TOPIC_WORD, CameraConfig
+from dex_core.config.perception import PerceptionConfig
 from dex_core.config.robot import SIMULATED, TRANSPORTS, JointLimit, Pose, RobotConfig
 from dex_core.config.safety import SafetyConfig, SafetyProfile, load_profile
 from dex_core.config.strict import bounded, choice, to_plain
@@ -171,7 +172,7 @@ class SimConfig:
 
 @dataclass(frozen=True)
 class CellConfig:
-    """Everything a cell is. ``interfaces`` in the order the gate reports them."""
+    """Everything a cell is. ``interfaces`` in the order the gate reports them; without ``perception`` nothing is segmented."""
 
     name: str
     interfaces: dict[str, Interface]
@@ -181,6 +182,7 @@ class CellConfig:
     sim: SimConfig = SimConfig()
     simulated: bool = True
     safety: SafetyConfig = field(default_factory=SafetyConfig)
+    perception: PerceptionConfig | None = None
 
     def __post_init__(self) -> None:
         if not self.interfaces:
@@ -192,6 +194,10 @@ class CellConfig:
             if name != interface.name:
                 raise ConfigError(f"interface {name!r} must be called {interface.name}")
         self.safety.check_names(list(self.interfaces))
+        if self.perception is not None:
+            seen = self.camera(self.perception.camera)
+            if not self.cameras[seen].depth:
+                raise ConfigError(f"perception needs depth, and camera {seen!r} has depth: false; set it to true")
 
     def profile_of(self, name: str) -> SafetyProfile:
         """Safety profile of the robot of one interface: the cell's own, else that of its kind."""
