@@ -12,7 +12,7 @@ setup(
         ('share/ament_index/resource_index/packages', ['resource/' + package]),
         ('share/' + package, ['package.xml']),
     ],
-    package_data={package: ['py.typed'], package + '.kinematics.kernel': ['*.c', '*.h']},
+    package_data={package: ['py.typed'], package + '.kinematics.kernel': ['*.c', '*.h'], package + '.clouds.kernel': ['*.c', '*.h']},
     install_requires=['setuptools'],
     zip_safe=False,
     maintainer='Dex stack maintainers',

@@ -124,16 +124,16 @@ class Setup:
             self.finish('links', wanted)
 
     def kernel(self) -> None:
-        """The compiled part of the kinematics, so that no process compiles it when it is needed."""
-        folder = self.root / 'src' / 'dex_core' / 'dex_core' / 'kinematics' / 'kernel'
-        wanted = stamp.digest([*folder.glob('*.[ch]'), folder / 'build.py'])
+        """The compiled parts of the core, so that no process compiles them when they are needed."""
+        core = self.root / 'src' / 'dex_core' / 'dex_core'
+        wanted = stamp.digest([*core.glob('*/kernel/*.[ch]'), *core.glob('native/*.py')])
         known = self.stamp.get('kernel')
-        if isinstance(known, list) and known[0] == wanted and Path(known[1]).is_file():
+        if isinstance(known, list) and known[0] == wanted and all(Path(path).is_file() for path in known[1:]):
             return
-        self.console.say('compiles the kernel of the kinematics')
+        self.console.say('compiles the kernels of the kinematics and of the clouds')
         printed: list[str] = []
-        run([wheels.python_of(self.venv), '-m', 'dex_core.kinematics.kernel'], self.log, clean_environment(), 180.0, printed.append)
-        self.finish('kernel', [wanted, printed[-1].strip()])
+        run([wheels.python_of(self.venv), '-m', 'dex_core.native'], self.log, clean_environment(), 180.0, printed.append)
+        self.finish('kernel', [wanted, *(line.strip() for line in printed if line.strip().endswith('.so'))])
 
     def verify(self) -> None:
         """Everything imports; after a run that changed nothing, only the corner stones are tried."""

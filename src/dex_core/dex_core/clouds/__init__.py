@@ -19,5 +19,6 @@ from dex_core.clouds.rays import Rays, rays_of
 
 __all__ = [
     "Cloud", "Neighbours", "Plane", "Rays", "WithoutPlane", "chamfer_m", "crop", "f_score", "farthest_points", "find_plane", "from_depth",
-    "interpolate", "nearest", "normals", "rays_of", "remove_isolated", "remove_outliers", "remove_plane", "surface_distance_m", "voxel_grid", "voxel_groups",
+    "interpolate", "nearest", "normals", "rays_of", "remove_isolated", "remove_outliers", "remove_plane", "surface_distance_m", "voxel_grid",
+    "voxel_groups",
 ]

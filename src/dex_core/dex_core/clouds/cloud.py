@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dex_core.clouds import engine
 from dex_core.clouds.checks import check_box, check_pose, checked
 from dex_core.errors import ShapeError
 
@@ -96,10 +97,5 @@ def crop(cloud: Cloud, low_m: ArrayLike, high_m: ArrayLike, pose_cloud_in_box: A
     """
     low, high = check_box(low_m, high_m)
     points = checked(cloud.points_m, "cloud")
-    if pose_cloud_in_box is not None:
-        pose = check_pose(pose_cloud_in_box, "pose_cloud_in_box").astype(np.float32)
-        points = points @ pose[:3, :3].T + pose[:3, 3]
-    inside = np.ones(len(points), dtype=bool)
-    for axis in range(3):
-        inside &= (points[:, axis] >= low[axis]) & (points[:, axis] <= high[axis])
-    return cloud.select(inside)
+    pose = None if pose_cloud_in_box is None else np.ascontiguousarray(check_pose(pose_cloud_in_box, "pose_cloud_in_box")[:3], dtype=np.float32)
+    return cloud.select(engine.current().inside(points, pose, low, high))

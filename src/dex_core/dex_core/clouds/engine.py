@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from types import ModuleType
 
 from dex_core.clouds import reference
+from dex_core.clouds.compiled import Compiled
+from dex_core.native import CLOUDS
 
 
-def current() -> ModuleType:
-    """The engine in use."""
-    return reference
+@functools.cache
+def current() -> Compiled | ModuleType:
+    """The engine in use; ``DEX_KERNEL=numpy`` asks for NumPy."""
+    library = CLOUDS.load(ctypes.CDLL)
+    return reference if library is None else Compiled(library)

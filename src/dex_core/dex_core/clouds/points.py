@@ -39,10 +39,13 @@ def voxel_grid(cloud: Cloud, size_m: float) -> Cloud:
         ShapeError: a size that is not positive, or points spread over more than 2^21 cubes along an axis.
     """
     size_m = check_positive(size_m, "size of a voxel")
-    cloud = _finite(cloud)
-    _check_spread(cloud.points_m, size_m)
-    points, rgb, normals = engine.current().voxels(cloud.points_m, cloud.rgb, cloud.normals, size_m)
-    return Cloud(points, rgb, normals)
+    finite, low, high = engine.current().bounds(checked(cloud.points_m, "cloud"))
+    if not finite:
+        cloud = cloud.select(np.isfinite(cloud.points_m).all(axis=1))
+        _, low, high = engine.current().bounds(cloud.points_m)
+    _check_spread(low, high, size_m)
+    parts = [None if part is None else np.ascontiguousarray(part) for part in (cloud.points_m, cloud.rgb, cloud.normals)]
+    return Cloud(*engine.current().means(*parts, *engine.current().group(parts[0], size_m, low)))
 
 
 def voxel_groups(points_m: ArrayLike, size_m: float) -> tuple[NDArray[np.int32], int]:
@@ -52,8 +55,9 @@ def voxel_groups(points_m: ArrayLike, size_m: float) -> tuple[NDArray[np.int32],
         ShapeError, NonFiniteError: as ``voxel_grid``, and for points that are not finite.
     """
     size_m, points = check_positive(size_m, "size of a voxel"), checked(points_m, "points", finite=True)
-    _check_spread(points, size_m)
-    return engine.current().group(points, size_m)
+    _, low, high = engine.current().bounds(points)
+    _check_spread(low, high, size_m)
+    return engine.current().group(points, size_m, low)
 
 
 def farthest_points(points_m: ArrayLike, n: int, start: int = 0) -> NDArray[np.int64]:
@@ -126,7 +130,7 @@ def f_score(a_m: ArrayLike, b_m: ArrayLike, within_m: float) -> float:
 def surface_distance_m(queries_m: ArrayLike, surface_m: ArrayLike, normals: ArrayLike) -> NDArray[np.float32]:
     """(Q,) signed distances to a surface given by samples and their outward normals [m]; positive outside.
 
-    Each is measured to the tangent plane of the nearest sample: exact where samples are dense, and never larger than the distance to the sample itself.
+    Each is measured to the tangent plane of the nearest sample: as exact as the samples are dense, and never farther than the sample itself.
 
     Raises:
         ShapeError: other numbers of normals than samples, or no samples. NonFiniteError: a number is not finite.
@@ -138,13 +142,7 @@ def surface_distance_m(queries_m: ArrayLike, surface_m: ArrayLike, normals: Arra
     return np.einsum("qc,qc->q", queries - surface[index], directions[index])
 
 
-def _finite(cloud: Cloud) -> Cloud:
-    good = np.isfinite(cloud.points_m).all(axis=1)
-    return cloud if good.all() else cloud.select(good)
-
-
-def _check_spread(points: NDArray[np.float32], size_m: float) -> None:
-    if len(points):
-        spread = (points.max(axis=0).astype(np.float64) - points.min(axis=0)) / size_m
-        if spread.max() >= MOST_VOXELS - 2:
-            raise ShapeError(f"voxels of {size_m} m over {spread.max() * size_m:.3g} m: more than {MOST_VOXELS} along one axis")
+def _check_spread(low_m: NDArray[np.float32], high_m: NDArray[np.float32], size_m: float) -> None:
+    spread = float((high_m.astype(np.float64) - low_m).max())  # below zero without points
+    if spread / size_m >= MOST_VOXELS - 2:
+        raise ShapeError(f"voxels of {size_m} m over {spread:.3g} m: more than {MOST_VOXELS} along one axis")

@@ -6,67 +6,50 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dex_core.clouds.fitting import normals
 from dex_core.clouds.rays import Rays
-from dex_core.clouds.window import OFFSETS, Fit
 
-NAME = "numpy"
+__all__ = ["bounds", "farthest", "group", "inside", "means", "nearest", "normals", "unproject"]
+
+name = "numpy"
 CHUNK = 256
 """Queries answered together by ``nearest``."""
 Floats = NDArray[np.float32]
 
 
-def unproject(depth_m: Floats, rays: Rays, rgb: NDArray[np.uint8] | None) -> tuple[Floats, NDArray[np.uint8] | None, NDArray[np.int32]]:
-    """(H, W) depth -> (N, 3) points [m], their colours and pixels, row by row; a pixel without positive finite depth or ray is left out."""
+def unproject(
+    depth_m: Floats, rays: Rays, rgb: NDArray[np.uint8] | None, normals_: Floats | None,
+) -> tuple[Floats, NDArray[np.uint8] | None, Floats | None, NDArray[np.int32]]:
+    """(H, W) depth -> (N, 3) points [m], their colours, normals and pixels, row by row; a pixel without positive finite depth or ray is left out."""
     depth, x, y = depth_m.ravel(), rays.x.ravel(), rays.y.ravel()
     pixels = np.flatnonzero((depth > 0.0) & (depth < np.inf) & (x == x)).astype(np.int32)
     z = depth[pixels]
     points = np.stack([x[pixels] * z, y[pixels] * z, z], axis=1)
-    return points, None if rgb is None else rgb.reshape(-1, 3)[pixels], pixels
+    colours, directions = (None if v is None else v.reshape(-1, 3)[pixels] for v in (rgb, normals_))
+    return points, colours, directions, pixels
 
 
-def normals(depth_m: Floats, rays: Rays, fit: Fit) -> Floats:
-    """(H, W) depth -> (H, W, 3) unit normals towards the camera, NaN where there is none. See ``dex_core.clouds.normals``."""
-    height, width = depth_m.shape
-    with np.errstate(divide="ignore", invalid="ignore"):
-        near = np.where((depth_m > 0.0) & (depth_m < np.inf), np.float32(1.0) / depth_m, np.float32(np.nan))  # 1 / depth [1/m]
-        reach = OFFSETS[-1] * fit.step
-        padded = np.pad(near, reach, constant_values=np.nan)
-        total = np.zeros((9, height, width), dtype=np.float32)
-        for j in OFFSETS:
-            for i in OFFSETS:
-                rise = padded[reach + j * fit.step:, reach + i * fit.step:][:height, :width] - near
-                seen = np.abs(rise) <= near * fit.slope_at(i, j) + np.float32(fit.noise_per_m)
-                rise = np.where(seen, rise, np.float32(0.0))
-                for sum_, term in zip(total, (1, i, j, i * i, i * j, j * j), strict=False):
-                    sum_ += np.float32(term) * seen
-                for sum_, term in zip(total[6:], (1, i, j), strict=True):
-                    sum_ += np.float32(term) * rise
-        return _normals_of(total, near, rays, fit)
+def bounds(points_m: Floats) -> tuple[bool, Floats, Floats]:
+    """Whether all (N, 3) points are finite; if so and there are some, their smallest and largest coordinates."""
+    least, most = np.finfo(np.float32).min, np.finfo(np.float32).max
+    return bool(np.isfinite(points_m).all()), points_m.min(axis=0, initial=most), points_m.max(axis=0, initial=least)
 
 
-def _normals_of(total: Floats, near: Floats, rays: Rays, fit: Fit) -> Floats:
-    """(9, H, W) sums over the window -> normals: the plane of least squares in 1 / depth, which is linear in the rays."""
-    n, i, j, ii, ij, jj, r, ir, jr = total
-    a, b, c = n * ii - i * i, n * ij - i * j, n * jj - j * j  # whole numbers, exact
-    p, q = n * ir - i * r, n * jr - j * r
-    determinant = a * c - b * b
-    along, down = (p * c - q * b) / determinant, (q * a - p * b) / determinant
-    level = near + (r - along * i - down * j) / n  # 1 / depth of the plane at the pixel
-    along, down = along / np.float32(fit.step), down / np.float32(fit.step)
-    if rays.bend is None:
-        slope_x, slope_y = along * np.float32(fit.fx), down * np.float32(fit.fy)
-    else:
-        slope_x, slope_y = rays.bend[0] * along + rays.bend[1] * down, rays.bend[2] * along + rays.bend[3] * down
-    out = -np.stack([slope_x, slope_y, level - slope_x * rays.x - slope_y * rays.y], axis=-1)
-    out /= np.sqrt((out * out).sum(axis=-1, keepdims=True))
-    out[~((n >= fit.least) & (determinant > 0.0) & (level > 0.0)) | ~np.isfinite(out).all(axis=-1)] = np.nan
-    return out
+def inside(points_m: Floats, pose: Floats | None, low_m: Floats, high_m: Floats) -> NDArray[np.int64]:
+    """Indices of the points inside the box; (3, 4) ``pose`` takes them to its frame."""
+    x, y, z = points_m.T
+    with np.errstate(invalid="ignore", over="ignore"):
+        moved = (x, y, z) if pose is None else [a * x + b * y + c * z + d for a, b, c, d in pose]
+    keep = np.ones(len(points_m), dtype=bool)
+    for value, low, high in zip(moved, low_m, high_m, strict=True):
+        keep &= (value >= low) & (value <= high)
+    return np.flatnonzero(keep)
 
 
-def group(points_m: Floats, size_m: float) -> tuple[NDArray[np.int32], int]:
+def group(points_m: Floats, size_m: float, low_m: Floats) -> tuple[NDArray[np.int32], int]:
     """(N, 3) finite points -> the voxel of each, numbered in the order of their first points, and how many there are."""
-    cells = np.floor(points_m.astype(np.float64) * (1.0 / size_m)).astype(np.int64)
-    cells -= cells.min(axis=0, initial=0)
+    scale = 1.0 / size_m
+    cells = (np.floor(points_m.astype(np.float64) * scale) - np.floor(low_m.astype(np.float64) * scale)).astype(np.int64)
     keys = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
     _, first, of_point = np.unique(keys, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int32)
@@ -74,24 +57,23 @@ def group(points_m: Floats, size_m: float) -> tuple[NDArray[np.int32], int]:
     return rank[of_point.reshape(-1)], len(first)
 
 
-def voxels(
-    points_m: Floats, rgb: NDArray[np.uint8] | None, normals_: Floats | None, size_m: float,
+def means(
+    points_m: Floats, rgb: NDArray[np.uint8] | None, normals_: Floats | None, voxel: NDArray[np.int32], count: int,
 ) -> tuple[Floats, NDArray[np.uint8] | None, Floats | None]:
-    """(N, 3) finite points -> (M, 3) centroids, mean colours (halves up), mean normals of length 1."""
-    of_point, count = group(points_m, size_m)
-    many = np.bincount(of_point, minlength=count)
-    centre = (_sums(of_point, points_m, count) / many[:, None]).astype(np.float32)
-    colour = None if rgb is None else ((2.0 * _sums(of_point, rgb, count) + many[:, None]) // (2 * many[:, None])).astype(np.uint8)
+    """(N, 3) finite points and the voxel of each -> (M, 3) centroids, mean colours (halves up), mean normals of length 1."""
+    many = np.bincount(voxel, minlength=count)[:, None]
+    centres = (_sums(voxel, points_m, count) / many).astype(np.float32)
+    colours = None if rgb is None else ((2 * _sums(voxel, rgb, count).astype(np.int64) + many) // (2 * many)).astype(np.uint8)
     if normals_ is None:
-        return centre, colour, None
-    mean = _sums(of_point, np.where(np.isfinite(normals_).all(axis=1, keepdims=True), normals_, np.float32(0.0)), count)
-    length = np.sqrt((mean * mean).sum(axis=1, keepdims=True))
+        return centres, colours, None
+    x, y, z = turn = _sums(voxel, np.where(np.isfinite(normals_).all(axis=1, keepdims=True), normals_, np.float32(0.0)), count).T
+    length = np.sqrt(x * x + y * y + z * z)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return centre, colour, np.where(length > 0.0, mean / length, np.nan).astype(np.float32)
+        return centres, colours, np.where(length > 0.0, turn / length, np.nan).T.astype(np.float32)
 
 
-def _sums(of_point: NDArray[np.int32], values: NDArray, count: int) -> NDArray[np.float64]:
-    return np.stack([np.bincount(of_point, weights=values[:, axis], minlength=count) for axis in range(3)], axis=1)
+def _sums(voxel: NDArray[np.int32], values: NDArray, count: int) -> NDArray[np.float64]:
+    return np.stack([np.bincount(voxel, weights=values[:, axis], minlength=count) for axis in range(3)], axis=1)
 
 
 def farthest(points_m: Floats, n: int, start: int) -> NDArray[np.int64]:

@@ -10,6 +10,16 @@ import numpy as np
 
 OFFSETS = (-2, -1, 0, 1, 2)
 """Rows and columns of the window, in steps."""
+FLOOR = 1.0 / 16.0
+"""Root of the floor of the variance, of what noise may change 1 / depth by."""
+SPARSE = 4
+"""Every fourth row and column tells what noise the picture has."""
+CREASE = np.float32(2.0)
+"""Times the picture's median variance: looks no more like one plane."""
+BETTER = np.float32(0.3)
+"""Of the whole window's variance: what the fit of a half must fall below to replace it."""
+HALVES = ((-2, 0, -2, 2), (0, 2, -2, 2), (-2, 2, -2, 0), (-2, 2, 0, 2))
+"""Left, right, upper and lower half of the window: first and last column, first and last row."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,11 @@ class Fit:
     least: int
     slope: float
     noise_per_m: float
+
+    @property
+    def level_floor(self) -> np.float32:
+        """Variance of a fit below which it is a plane, whatever the rest of the picture is like [1/m^2]."""
+        return np.float32((self.noise_per_m * FLOOR) ** 2)
 
     def slope_at(self, i: int, j: int) -> np.float32:
         """Largest relative difference of 1 / depth over ``i`` samples along the row and ``j`` down the column."""

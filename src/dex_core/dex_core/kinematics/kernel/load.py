@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
-import os
 
 import numpy as np
 
-from dex_core.errors import ConfigError, DexError
-from dex_core.kinematics.kernel.build import ensure_built
+from dex_core.errors import ConfigError
 from dex_core.kinematics.tree import KinematicTree
+from dex_core.native import KINEMATICS
 
-ABI_VERSION = 1
 MAX_JOINTS = 128
-LOGGER = logging.getLogger(__name__)
 _POINTERS = ("parent", "actuated", "prismatic", "rotation", "offset", "axis", "coupling", "four_bar")
 
 
@@ -31,16 +27,7 @@ def kernel() -> ctypes.PyDLL | None:
 
     Its functions keep the interpreter's lock: they last microseconds, and to give the lock away costs more.
     """
-    if os.environ.get("DEX_KERNEL", "") == "numpy":
-        return None
-    try:
-        library = ctypes.PyDLL(str(ensure_built()))
-    except (DexError, OSError) as error:
-        LOGGER.warning("kinematics run without the compiled kernel, ten to fifty times slower: %s", error)
-        return None
-    if library.dex_abi_version() != ABI_VERSION:
-        raise ConfigError(f"the kernel has version {library.dex_abi_version()}, expected {ABI_VERSION}")
-    return library
+    return KINEMATICS.load(ctypes.PyDLL)
 
 
 def tree_struct(tree: KinematicTree) -> tuple[TreeStruct, tuple[np.ndarray, ...]]:
