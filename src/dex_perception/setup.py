@@ -26,6 +26,7 @@ setup(
         ],
         'dex.cameras': [
             'pattern = dex_perception.cameras.pattern:PatternCamera',
+            'realsense = dex_perception.cameras.realsense:RealSenseCamera',
         ],
     },
 )
