@@ -36,14 +36,14 @@ class SegmentationSpec:
     """How points in metres become the graphs' ``coords``, and how many of them.
 
     Attributes:
-        coords: ``unit_sphere``: minus their mean, divided by the largest norm, in any frame (Point-SAM); ``camera``: in the camera's optical
-            frame (x right, y down, z forward, origin in the lens), divided by ``unit_m``.
-        unit_m: length of one unit of ``camera`` coords [m].
+        coords: ``unit_sphere``: minus their mean, divided by the largest norm, in any frame (Point-SAM); ``lens``: in a frame whose z points
+            up, against gravity, minus the place of the camera's lens in it, divided by ``unit_m``: sight lines go through the origin.
+        unit_m: length of one unit of ``lens`` coords [m].
         points: a larger cloud is thinned to about so many before it is encoded, and the mask interpolated back.
         min_iou: a mask that is believed to overlap less than this is no target.
     """
 
-    coords: str = choice("unit_sphere", "camera")
+    coords: str = choice("unit_sphere", "lens")
     unit_m: float = bounded(1e-3, 1e3, default=1.0)
     points: int = bounded(16, 10**7, default=10_000)
     min_iou: float = bounded(0.0, 1.0, default=0.0)

@@ -55,7 +55,8 @@ def _box(m: Measures) -> Parts:
 def _bottle(m: Measures) -> Parts:
     r, h, neck = m["radius"], m["height"], m["neck"]
     shoulder, top = m["shoulder"] * h, 0.9 * h
-    body = lathe([(0, 0), (0.9 * r, 0), (r, 0.03 * h), (r, shoulder), (0.75 * r, shoulder + 0.06 * h), (neck * r, 0.82 * h), (neck * r, top), (0, top)])
+    above = [(0.75 * r, shoulder + 0.06 * h), (neck * r, 0.82 * h), (neck * r, top), (0, top)]
+    body = lathe([(0, 0), (0.9 * r, 0), (r, 0.03 * h), (r, shoulder), *above])
     cap = lathe([(0, 0.88 * h), (1.15 * neck * r, 0.88 * h), (1.15 * neck * r, h), (0, h)])
     label = lathe([(0, 0.2 * h), (r + 0.0004, 0.2 * h), (r + 0.0004, 0.8 * shoulder), (0, 0.8 * shoulder)])
     return [(body, 0), (cap, 2), (label, 1)]
