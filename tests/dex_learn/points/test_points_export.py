@@ -97,10 +97,13 @@ def test_a_length_that_became_a_constant_is_refused() -> None:
     assert caught.value.code == "export_failed"
 
 
-def test_weights_beside_the_graph(tmp_path) -> None:
+@pytest.mark.parametrize("inline", [True, False])
+def test_weights_inside_or_beside_the_graph(tmp_path, inline: bool) -> None:
     layer = torch.nn.Linear(3, 4096)
-    data = save_onnx(layer, {"x": torch.randn(2, 3)}, ["y"], {"x": {0: "B"}, "y": {0: "B"}}, {"B": (1, 9)}, tmp_path / "big.onnx")
-    assert data == tmp_path / "big.onnx.data" and data.stat().st_size >= 4 * 4096 * 4 and (tmp_path / "big.onnx").stat().st_size < 4096
+    axes = {"x": {0: "B"}, "y": {0: "B"}}
+    data = save_onnx(layer, {"x": torch.randn(2, 3)}, ["y"], axes, {"B": (1, 9)}, tmp_path / "big.onnx", inline=inline)
+    assert data == (None if inline else tmp_path / "big.onnx.data")
+    assert ((tmp_path / "big.onnx").stat().st_size >= 4 * 4 * 4096) == inline
     session = onnxruntime.InferenceSession(str(tmp_path / "big.onnx"), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     np.testing.assert_allclose(session.run(None, {"x": x})[0], layer(torch.from_numpy(x)).detach().numpy(), atol=1e-6)

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from dex_core.bundle.hashes import bundle_hash, sha256_bytes
+from dex_core.bundle.hashes import bundle_hash, sha256_bytes, sha256_file
 from dex_core.bundle.manifest import SCHEMA, Embodiment, parse_manifest
 from dex_core.config.strict import to_plain
 from dex_core.errors import BundleError
@@ -32,6 +32,7 @@ def write_bundle(
     stats: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
     licence_text: str = "",
+    external: Mapping[str, Path] | None = None,
 ) -> str:
     """Writes (or replaces) the bundle ``folder`` and returns its hash.
 
@@ -45,6 +46,7 @@ def write_bundle(
         stats: statistics per named slice, see ``dex_core.bundle.stats``.
         scores: what was measured, on what, with definitions.
         licence_text: text of the file LICENSE.
+        external: graph name -> file of the weights its ONNX file keeps outside, under the location ``<graph>.onnx.data``.
 
     Raises:
         BundleError: ``manifest_invalid``; nothing is left behind then.
@@ -61,6 +63,7 @@ def write_bundle(
         graph["golden"] = {**graph.get("golden", {}), "file": f"golden/{stem}.npz"}
         files[graph["file"]] = contents[name]
         files[graph["golden"]["file"]] = pack_cases(golden[name])
+    beside = {f"graphs/{name.replace('/', '_')}.onnx.data": Path(place) for name, place in (external or {}).items()}
     for name, embodiment in embodiments.items():
         files[f"embodiments/{name}.yaml"] = yaml.safe_dump(to_plain(embodiment), sort_keys=False).encode("utf-8")
     if stats is not None:
@@ -71,10 +74,12 @@ def write_bundle(
     if licence_text:
         files["LICENSE"] = licence_text.encode("utf-8")
     data["schema"] = SCHEMA
-    data["files"] = {path: {"bytes": len(blob), "sha256": sha256_bytes(blob)} for path, blob in sorted(files.items())}
-    files["manifest.yaml"] = yaml.safe_dump(data, sort_keys=False, width=140).encode("utf-8")
-    _publish(target, files)
-    return bundle_hash({path: sha256_bytes(blob) for path, blob in files.items()})
+    entries = {path: (len(blob), sha256_bytes(blob)) for path, blob in files.items()}
+    entries |= {path: (place.stat().st_size, sha256_file(place)) for path, place in beside.items()}
+    data["files"] = {path: {"bytes": size, "sha256": digest} for path, (size, digest) in sorted(entries.items())}
+    manifest_yaml = yaml.safe_dump(data, sort_keys=False, width=140).encode("utf-8")
+    _publish(target, {**files, "manifest.yaml": manifest_yaml}, beside)
+    return bundle_hash({"manifest.yaml": sha256_bytes(manifest_yaml), **{path: digest for path, (_, digest) in entries.items()}})
 
 
 def pack_cases(cases: Sequence[Case]) -> bytes:
@@ -101,7 +106,7 @@ def _json(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(to_plain(dict(value)), indent=1, default=plain, allow_nan=False) + "\n").encode("utf-8")
 
 
-def _publish(target: Path, files: Mapping[str, bytes]) -> None:
+def _publish(target: Path, files: Mapping[str, bytes], beside: Mapping[str, Path]) -> None:
     staging = target.with_name(f".{target.name}.new")
     shutil.rmtree(staging, ignore_errors=True)
     try:
@@ -109,6 +114,8 @@ def _publish(target: Path, files: Mapping[str, bytes]) -> None:
             place = staging / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(blob)
+        for path, source in beside.items():
+            shutil.copyfile(source, staging / path)
         parse_manifest(staging / "manifest.yaml")
         if target.exists():
             shutil.rmtree(target)

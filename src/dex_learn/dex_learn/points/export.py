@@ -38,10 +38,13 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[s
 
 
 def save_onnx(
-    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, bounds: Bounds, file: Path
-) -> Path:
-    """As ``to_onnx``, with the weights beside the graph: writes ``file`` and ``<file>.data``, and returns the path of the latter."""
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, bounds: Bounds, file: Path, *, inline: bool
+) -> Path | None:
+    """As ``to_onnx``, into a file; unless ``inline``, the weights lie beside it in ``<file>.data``, whose path is returned."""
     model = _model(module, inputs, outputs, axes, bounds)
+    if inline:
+        onnx.save_model(model, file)
+        return None
     data = file.with_name(file.name + ".data")
     data.unlink(missing_ok=True)  # the writer appends
     onnx.save_model(model, file, save_as_external_data=True, all_tensors_to_one_file=True, location=data.name)
