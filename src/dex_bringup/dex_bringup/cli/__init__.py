@@ -17,6 +17,7 @@ VERBS = {
     "bundle": "verify and show model bundles",
     "show": "look at a hand, an arm or a cell in a browser, or draw it",
     "sim": "run the simulator of one device alone, for the vendor's own client",
+    "calibrate": "find where a camera is, with a printed board",
     "device": "read one device, move one joint of it, calibrate it",
     "doctor": "say what is installed, missing and reachable",
     "fault": "break one part of a simulated cell on purpose, or play the whole matrix of faults",
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb; returns the exit code (0 done, 1 failed, 2 wrong use)."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_HELP.format(verbs="\n".join(f"  {name:<8} {text}" for name, text in VERBS.items())) + "\n")
+        sys.stdout.write(_HELP.format(verbs="\n".join(f"  {name:<9} {text}" for name, text in VERBS.items())) + "\n")
         return 0 if words else 2
     verb, *rest = words
     if verb not in VERBS:
