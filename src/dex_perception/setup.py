@@ -25,6 +25,7 @@ setup(
             'segmentation_node = dex_perception.segmentation_node:main',
         ],
         'dex.cameras': [
+            'bag = dex_perception.cameras.bag:BagCamera',
             'pattern = dex_perception.cameras.pattern:PatternCamera',
             'realsense = dex_perception.cameras.realsense:RealSenseCamera',
         ],
