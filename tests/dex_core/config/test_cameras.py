@@ -39,14 +39,14 @@ def test_a_wrong_setting_is_refused_with_what_is_allowed(tmp_path: Path, key: st
         load_cell(tmp_path / "cell.yaml")
 
 
-def test_the_only_camera_has_todays_names() -> None:
+def test_the_only_camera_needs_no_name() -> None:
     assert (CELL.camera(), CELL.camera_scope("front"), CELL.camera_nodes) == ("front", "", {"camera": "front"})
 
 
-def test_several_cameras_are_told_apart_by_name() -> None:
+def test_of_several_cameras_the_first_keeps_its_names_and_the_others_carry_theirs() -> None:
     cell = with_cameras(front={}, left_wrist={}, head={"driver": "external"})
-    assert cell.camera_nodes == {"front_camera": "front", "left_wrist_camera": "left_wrist"}
-    assert [cell.camera_scope(name) for name in cell.cameras] == ["front", "left_wrist", "head"]
+    assert cell.camera_nodes == {"camera": "front", "left_wrist_camera": "left_wrist"}
+    assert [cell.camera_scope(name) for name in cell.cameras] == ["", "left_wrist", "head"]
     assert cell.camera("head") == "head"
     with pytest.raises(ConfigError, match=r"camera '' is not in cell .*\['front', 'left_wrist', 'head'\]"):
         cell.camera()

@@ -218,8 +218,8 @@ class CellConfig:
         return name
 
     def camera_scope(self, name: str) -> str:
-        """What stands before the topics and frames of one of several cameras: its name; nothing before those of the only one."""
-        return name if len(self.cameras) > 1 else ""
+        """What stands before topics and frames of a camera, ``wrist/camera/color/image_raw``: its name, and nothing for the cell's first."""
+        return "" if name == next(iter(self.cameras), "") else name
 
     @property
     def camera_nodes(self) -> dict[str, str]:
