@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dex_core.errors import ShapeError
-from dex_perception.calibrate.poses import angle, checked_pose, from_xyz_rpy, inverse, mean_pose, nearest_rotation, pose, rotation, rotation_vector, to_rpy
+from dex_perception.calibrate.poses import (
+    angle,
+    checked_pose,
+    from_xyz_rpy,
+    inverse,
+    mean_pose,
+    nearest_rotation,
+    pose,
+    rotation,
+    rotation_vector,
+    to_rpy,
+)
 
 TURN = st.tuples(*[st.floats(-1.7, 1.7)] * 3)
 
