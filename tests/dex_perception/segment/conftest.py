@@ -139,3 +139,9 @@ def middle() -> Callable[[NDArray[np.int32], int], tuple[float, float]]:
 def iou() -> Callable[[NDArray, NDArray], float]:
     """Of two boolean pictures."""
     return lambda a, b: float((a & b).sum() / max(1, (a | b).sum()))
+
+
+@pytest.fixture(scope="module")
+def shared_view() -> View:
+    """One view for many examples; nothing changes it."""
+    return Scene((Ball((0.02, 0.0, 0.1), 0.1, GREEN),), table=False).view()[0]

@@ -89,7 +89,10 @@ def test_another_colour_in_its_place_is_not_it(scene: Callable, ball: Callable, 
 
 @pytest.mark.parametrize(
     ("thing", "text"),
-    [(((0.25, 0.0, 0.035), 0.035), "from where the object should be"), (((0.0, 0.0, 0.10), 0.10), "times as large"), (((0.0, 0.0, 0.012), 0.012), "times as large")],
+    [
+        (((0.25, 0.0, 0.035), 0.035), "from where the object should be"), (((0.0, 0.0, 0.10), 0.10), "times as large"),
+        (((0.0, 0.0, 0.012), 0.012), "times as large"),
+    ],
 )
 def test_a_mask_elsewhere_or_of_another_size_is_refused(scene: Callable, ball: Callable, middle: Callable, thing: Any, text: str) -> None:
     tracker, _ = first(scene(ball((0.0, 0.0, 0.035), 0.035, GREEN)), 1, middle)

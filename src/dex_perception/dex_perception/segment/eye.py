@@ -66,7 +66,8 @@ class Eye:
             tracker: follow instead of reading the prompt anew; it takes over what is found.
         """
         blank = Result(
-            view.picture.stamp_ns, view.picture.frame_id, goal_id, request.target, segmenter=self.segmenter.name, tracked=tracker is not None,
+            view.picture.stamp_ns, view.picture.frame_id, goal_id, request.target, view.size_hw, segmenter=self.segmenter.name,
+            tracked=tracker is not None,
         )
         marks = [self._now_ns()]
         try:

@@ -13,6 +13,8 @@ from dex_perception.segment.view import View
 
 LONELY_PIXELS, LONELY_NEIGHBOURS = 4.0, 3
 """A point with fewer neighbours within so many pixels' width is speckle."""
+NORMAL_REACH_M, MOST_STEP = 0.008, 8
+"""Half the width of the patch a normal is fitted to: fingertips are so wide, and a larger one would round off a lemon."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def found_in(view: View, inside: NDArray[np.bool_], confidence: float) -> Found 
 
 def _normals(view: View, cloud: Cloud) -> NDArray[np.float32]:
     """(K, 3) in the world; where the picture gives none, at edges, that of the nearest point that has one, else the way to the camera."""
-    flat = normals(view.picture.depth_m, view.picture.intrinsics).reshape(-1, 3)[cloud.pixels]
+    step = int(np.clip(round(NORMAL_REACH_M / (2.0 * view.pixel_size_m)), 1, MOST_STEP))
+    flat = normals(view.picture.depth_m, view.picture.intrinsics, step=step).reshape(-1, 3)[cloud.pixels]
     turned = flat @ view.pose_camera_in_world[:3, :3].T.astype(np.float32)
     known = np.isfinite(turned).all(axis=1)
     if not known.any():

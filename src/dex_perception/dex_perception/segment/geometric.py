@@ -20,8 +20,8 @@ from dex_perception.segment.table import off_table
 
 NAME = "geometric"
 LEAST_POINTS = 32
-REACH_M = 0.02
-"""How far from the clicked point its object may begin: clicks land on the table's side of an edge."""
+REACH_M, AGAINST_M = 0.02, 0.003
+"""How far from the clicked point its object may begin: clicks land on the table's side of an edge. A negative click means the very place."""
 CUBE_SPACINGS, LEAST_CUBE_M, MOST_CUBE_M = 2.0, 0.006, 0.02
 LOGIT = 4.0
 LARGEST_M, SMALLEST_POINTS = 0.5, 20
@@ -55,10 +55,10 @@ class GeometricSegmenter:
 
     def decode(self, encoded: Regions, clicks: Clicks, previous: Mask | None = None) -> Mask:
         """The regions of the positive clicks; where a negative click shares one, the nearer click wins each point."""
-        chosen = {number for number in _clicked(encoded, clicks.points_m[clicks.positive]) if number >= 0}
+        chosen = {number for number in _clicked(encoded, clicks.points_m[clicks.positive], REACH_M) if number >= 0}
         inside = np.isin(encoded.region, list(chosen)) if chosen else np.zeros(len(encoded.region), dtype=bool)
         against = clicks.points_m[~clicks.positive]
-        shared = chosen & set(_clicked(encoded, against)) if len(against) else set()
+        shared = chosen & set(_clicked(encoded, against, AGAINST_M))
         if shared:
             of = np.flatnonzero(np.isin(encoded.region, list(shared)))
             owner = nearest(encoded.points_m[of], clicks.points_m, 1).indices[:, 0]
@@ -76,14 +76,14 @@ def cube_of(points_m: NDArray[np.float32]) -> float:
     return float(np.clip(CUBE_SPACINGS * spacing, LEAST_CUBE_M, MOST_CUBE_M))
 
 
-def _clicked(encoded: Regions, clicks_m: NDArray[np.float32]) -> list[int]:
+def _clicked(encoded: Regions, clicks_m: NDArray[np.float32], reach_m: float) -> list[int]:
     """Region of each click: that of the nearest point off the table within reach, else -1."""
     off = np.flatnonzero(encoded.region >= 0)
     if not len(off) or not len(clicks_m):
         return [-1] * len(clicks_m)
     found = nearest(clicks_m, encoded.points_m[off], 1)
     numbers = encoded.region[off[found.indices[:, 0]]]
-    return [int(n) if d <= REACH_M else -1 for n, d in zip(numbers, found.distances_m[:, 0], strict=True)]
+    return [int(n) if d <= reach_m else -1 for n, d in zip(numbers, found.distances_m[:, 0], strict=True)]
 
 
 def _confidence(points_m: NDArray[np.float32], *, split: bool, table: bool) -> float:

@@ -26,7 +26,7 @@ class Result:
 
     Attributes:
         stamp_ns, frame_id: of the picture.
-        goal_id, target: what it answers.
+        goal_id, target: what it answers. size_hw: of the picture [px].
         object: None: no target.
         code, detail: why not, or a note beside an object.
         confidence: of an object; of a refused one too, for the eye of a person.
@@ -37,6 +37,7 @@ class Result:
     frame_id: str
     goal_id: str
     target: str
+    size_hw: tuple[int, int]
     object: Found | None = None
     code: str = ""
     detail: str = ""
@@ -65,13 +66,13 @@ class Standing:
             self._result = result if result.object is not None else None
             self._until_ns = steady_ns + round(max_age_s * NS) - age_ns
 
-    def fallen(self, steady_ns: int) -> Result | None:
-        """Once, when it is too old: the withdrawal to publish."""
+    def fallen(self, steady_ns: int, *, at_once: bool = False) -> Result | None:
+        """Once, when it is too old, or at once: the withdrawal to publish."""
         with self._lock:
-            if self._result is None or steady_ns < self._until_ns:
+            if self._result is None or (steady_ns < self._until_ns and not at_once):
                 return None
             result, self._result = self._result, None
-        return result.without_object("expired", "no newer result came; the last one is too old and is withdrawn")
+        return result.without_object("expired", "the node stops" if at_once else "no newer result came; the last one is too old and is withdrawn")
 
     @property
     def left_standing(self) -> bool:

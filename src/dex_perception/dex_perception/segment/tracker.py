@@ -22,7 +22,7 @@ PLACE_M, COLOUR = 0.02, 60.0
 MATCH_M, MATCH_COLOUR = 0.015, 90.0
 LEAST_MATCHED = 0.25
 """Share of the object's points that must be seen again: the rest may be behind something."""
-ROUNDS, BEST = 6, 0.6
+ROUNDS, BEST, MOST_COST = 6, 0.6, 4.0
 STILL_M = 0.001
 INNER = 0.6
 """Further positive clicks lie within this part of the object's radius: an edge may belong to something else."""
@@ -125,25 +125,37 @@ class Tracker:
     def _aligned(
         self, view: View, pool: NDArray[np.intp], shift: NDArray[np.float64], reach_m: float,
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """The shift (3,) that lays the old points onto the pool, and which points of the view they then lie on."""
-        places, colours = view.cloud.points_m[pool], view.cloud.rgb[pool].astype(np.float32)
-        unlike = _squares(self._rgb, colours) / np.float32(COLOUR**2)
-        start = shift
+        """The shift (3,) that lays the old points onto the pool, and which points of the view they then lie on.
+
+        Points of one colour slide along each other and stop half way, so the search begins twice: where the velocity leads, and where the middle of
+        the like-coloured points is.
+        """
+        places, unlike = view.cloud.points_m[pool], _squares(self._rgb, view.cloud.rgb[pool].astype(np.float32)) / np.float32(COLOUR**2)
+        alike = unlike.min(axis=0) < 1.0
+        starts = [shift]
+        if alike.any():
+            starts.append(places[alike].mean(axis=0, dtype=np.float64) - self._points.mean(axis=0, dtype=np.float64))
+        ends = [self._slid(places, unlike, start) for start in starts if float(np.linalg.norm(start - shift)) <= reach_m]
+        best, partner, _ = min(ends, key=lambda end: end[2])
+        left = np.linalg.norm(places[partner] - (self._points + best.astype(np.float32)), axis=1)
+        same = (left < MATCH_M) & (np.sqrt(unlike[np.arange(len(partner)), partner]) * COLOUR < MATCH_COLOUR)
+        return best, pool[partner[same]]
+
+    def _slid(
+        self, places: NDArray[np.float32], unlike: NDArray[np.float32], shift: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp], float]:
+        """From one start: the shift, each old point's partner, and what it still costs."""
         for _ in range(ROUNDS):
             moved = self._points + shift.astype(np.float32)
             cost = _squares(moved, places) / np.float32(PLACE_M**2) + unlike
             partner = cost.argmin(axis=1)
-            left = places[partner] - moved
-            best = np.argsort(cost[np.arange(len(moved)), partner])[: max(3, round(BEST * len(moved)))]
-            step = np.median(left[best], axis=0)
-            if float(np.linalg.norm(shift + step - start)) > reach_m:
-                break
+            paid = cost[np.arange(len(moved)), partner]
+            best = np.argsort(paid)[: max(3, round(BEST * len(moved)))]
+            step = np.median((places[partner] - moved)[best], axis=0)
             shift = shift + step
             if float(np.linalg.norm(step)) < STILL_M:
                 break
-        left = np.linalg.norm(places[partner] - (self._points + shift.astype(np.float32)), axis=1)
-        same = (left < MATCH_M) & (np.sqrt(unlike[np.arange(len(partner)), partner]) * COLOUR < MATCH_COLOUR)
-        return shift, pool[partner[same]]
+        return shift, partner, float(np.minimum(paid, MOST_COST).mean())
 
 
 def _squares(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -164,16 +176,19 @@ def _clicks(view: View, hits: NDArray[np.intp], expected_m: NDArray[np.float32])
     inner = seen[away <= max(INNER * float(away.max()), float(away.min()))]
     first = int(np.linalg.norm(inner - np.median(seen, axis=0), axis=1).argmin())
     positive = inner[farthest_points(inner, min(1 + MORE_POSITIVE, len(inner)), first)]
-    around = _around(view, expected_m)
+    around = _around(view, expected_m, view.cloud.rgb[hits].mean(axis=0))
     points = np.concatenate([positive, around]).astype(np.float32)
     return Clicks(points, np.arange(len(points)) < len(positive))
 
 
-def _around(view: View, expected_m: NDArray[np.float32]) -> NDArray[np.float32]:
+def _around(view: View, expected_m: NDArray[np.float32], rgb: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Up to four points round about; what has the object's colour and stands near may still be the object."""
     low, high = expected_m.min(axis=0) - RING_M, expected_m.max(axis=0) + RING_M
-    points = view.cloud.points_m[((view.cloud.points_m >= low) & (view.cloud.points_m <= high)).all(axis=1)]
-    points = points[:: max(1, -(-len(points) // CANDIDATES))]
-    if not len(points):
-        return points
-    ring = points[nearest(points, expected_m, 1).distances_m[:, 0] > MARGIN_M]
+    near = np.flatnonzero(((view.cloud.points_m >= low) & (view.cloud.points_m <= high)).all(axis=1))
+    near = near[:: max(1, -(-len(near) // CANDIDATES))]
+    if not len(near):
+        return view.cloud.points_m[near]
+    away = nearest(view.cloud.points_m[near], expected_m, 1).distances_m[:, 0]
+    alike = np.linalg.norm(view.cloud.rgb[near] - rgb, axis=1) < MATCH_COLOUR
+    ring = view.cloud.points_m[near[(away > MARGIN_M) & ~(alike & (away < 2.0 * MARGIN_M))]]
     return ring[farthest_points(ring, min(NEGATIVE, len(ring)))] if len(ring) else ring
