@@ -3,25 +3,21 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dex_core.clock import NS
 from dex_core.config import CameraConfig, CellConfig
 from dex_core.config.strict import bounded, build, choice
 from dex_core.devices.camera import CameraReport, Frame, Intrinsics, PulledCamera
-from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, ShapeError
+from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from dex_perception.cameras import bag_decode
 from dex_perception.cameras.bag_frames import FrameAssembly, RecordedFrame
 from dex_perception.cameras.bag_reader import BagReader
 from dex_perception.cameras.bag_topics import BagTopics, choose_topics
-from dex_perception.cameras.replay import ReplayClock
+from dex_perception.cameras.replay import Player
 
 FILE = "file:"
-ENDED = "recording_ended"
-FIRST_INTERVAL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -66,15 +62,12 @@ class BagCamera(PulledCamera):
         self._options: BagOptions = build(BagOptions, dict(config.options), "options of the bag camera")
         self._depth = config.depth
         self.name = f"recording {self._path.name}"
+        live = self._options.stamps == "live"
+        self._player: Player[RecordedFrame] = Player(self.name, self._one_pass, rate=self._options.rate, loop=self._options.loop, live=live)
         self._reader: BagReader | None = None
         self._topics: BagTopics | None = None
         self._assembly: FrameAssembly | None = None
-        self._frames: Iterator[RecordedFrame] = iter(())
-        self._upcoming: RecordedFrame | None = None
         self._lens: Intrinsics | None = None
-        self._interval_s = FIRST_INTERVAL_S
-        self._sequence, self._skipped, self._passes = 0, 0, 0
-        self._ended = False
 
     def connect(self) -> None:
         """Opens the recording at its beginning.
@@ -84,22 +77,12 @@ class BagCamera(PulledCamera):
             ConfigError: a topic named in ``options`` is not in it, or it has several cameras and none is named.
         """
         self.disconnect()
-        if self._ended:
-            raise self._end()
         reader, options = BagReader(self._path), self._options
         self._topics = choose_topics(reader.topics(), depth=self._depth, colour_topic=options.colour_topic, depth_topic=options.depth_topic,
                                      info_topic=options.info_topic)
         self._assembly = FrameAssembly(self._topics, options.pair_within_s)
-        self._sequence, self._skipped, self._passes = 0, 0, 0
-        self._clock = ReplayClock(options.rate, live=options.stamps == "live")
         self._reader = reader
-        try:
-            self._upcoming = self._first()
-        except (DeviceError, ShapeError):
-            self.disconnect()
-            raise
-        self._lens = self._upcoming.intrinsics
-        self._clock.start(self._upcoming.stamp_ns)
+        self._lens = self._player.start().intrinsics
 
     def intrinsics(self) -> Intrinsics:
         """Of the exposure that was handed out last, before that of the first one. Raises ConnectionLostError."""
@@ -115,65 +98,10 @@ class BagCamera(PulledCamera):
             DeviceError: ``recording_ended``, ``bag_damaged``, or ``camera_info_mismatch``: a CameraInfo that is not of its picture.
             ShapeError: a picture is malformed or its encoding is not one of a picture or of depth.
         """
-        if self._reader is None:
-            raise ConnectionLostError(f"{self.name} is not open")
-        if self._upcoming is None:
-            self._ended = True
-            raise self._end()
-        paced = self._options.rate > 0.0
-        if not paced and timeout_s <= 0.0:
+        played = self._player.take(timeout_s)
+        if played is None:
             return None
-        wait_s = self._clock.due_in_s(self._upcoming.stamp_ns)
-        if wait_s > timeout_s:
-            time.sleep(max(0.0, timeout_s))
-            return None
-        time.sleep(max(0.0, wait_s))
-        taken = self._advance()
-        while paced and self._upcoming is not None and self._clock.due_in_s(self._upcoming.stamp_ns) <= 0.0:
-            taken = self._advance()
-            self._skipped += 1
-        return self._exposed(taken)
-
-    def disconnect(self) -> None:
-        """Closes the recording; any number of times."""
-        self.forget()
-        self._reader, self._upcoming, self._lens = None, None, None
-        self._frames = iter(())
-
-    def report(self) -> CameraReport:
-        """File, topics, pace, and what was left out."""
-        values = {"recording": str(self._path), "rate": f"{self._options.rate:g}", "passes": str(self._passes), "skipped": str(self._skipped)}
-        if self._topics is not None and self._assembly is not None:
-            values |= {"colour": self._topics.colour, "depth": self._topics.depth or "none", "unpaired": str(self._assembly.unpaired)}
-        cut = self._reader is not None and self._reader.truncated
-        return CameraReport(values, "the end of the recording was cut off" if cut else "")
-
-    def _first(self) -> RecordedFrame:
-        assert self._reader is not None and self._topics is not None and self._assembly is not None
-        self._frames = self._assembly.frames(self._reader.messages(self._topics.all))
-        frame = next(self._frames, None)
-        if frame is None:
-            depth = f", none within {self._options.pair_within_s:g} s of depth on {self._topics.depth!r} ({self._assembly.unpaired} left out)"
-            raise DeviceError(f"{self.name} has no whole exposure on {self._topics.colour!r}{depth if self._topics.depth else ''} "
-                              f"with a CameraInfo on {self._topics.info!r}", code="bag_empty")
-        return frame
-
-    def _advance(self) -> RecordedFrame:
-        """Takes the upcoming exposure and looks up the one after it."""
-        taken = self._upcoming
-        assert taken is not None
-        self._sequence += 1
-        self._stamp_ns = self._clock.stamp_ns(taken.stamp_ns)
-        self._upcoming = next(self._frames, None)
-        if self._upcoming is not None:
-            self._interval_s = max(0.0, (self._upcoming.stamp_ns - taken.stamp_ns) / NS) or self._interval_s
-        elif self._options.loop:
-            self._upcoming = self._first()
-            self._passes += 1
-            self._clock.next_pass(taken.stamp_ns, self._upcoming.stamp_ns, self._interval_s)
-        return taken
-
-    def _exposed(self, recorded: RecordedFrame) -> Frame:
+        recorded = played.item
         rgb = bag_decode.picture(recorded.colour)
         depth = None if recorded.depth is None else bag_decode.depth(recorded.depth)
         self._lens = recorded.intrinsics
@@ -182,7 +110,30 @@ class BagCamera(PulledCamera):
             if picture is not None and picture.shape[:2] != size:
                 raise DeviceError(f"a {what} of {self.name} has {picture.shape[1]} x {picture.shape[0]} pixels, its CameraInfo says "
                                   f"{size[1]} x {size[0]}", code="camera_info_mismatch")
-        return Frame(rgb, depth, self._stamp_ns, self._sequence)
+        return Frame(rgb, depth, played.stamp_ns, played.sequence)
 
-    def _end(self) -> DeviceError:
-        return DeviceError(f"{self.name} has ended; options loop: true plays it again and again", code=ENDED)
+    def disconnect(self) -> None:
+        """Closes the recording; any number of times."""
+        self.forget()
+        self._player.stop()
+        self._lens = None
+
+    def report(self) -> CameraReport:
+        """File, topics, pace, and what was left out."""
+        values = {"recording": str(self._path), "rate": f"{self._options.rate:g}", "passes": str(self._player.passes),
+                  "skipped": str(self._player.skipped)}
+        if self._topics is not None and self._assembly is not None:
+            values |= {"colour": self._topics.colour, "depth": self._topics.depth or "none", "unpaired": str(self._assembly.unpaired)}
+        cut = self._reader is not None and self._reader.truncated
+        return CameraReport(values, "the end of the recording was cut off" if cut else "")
+
+    def _one_pass(self) -> Iterator[RecordedFrame]:
+        assert self._reader is not None and self._topics is not None and self._assembly is not None
+        empty = True
+        for frame in self._assembly.frames(self._reader.messages(self._topics.all)):
+            empty = False
+            yield frame
+        if empty:
+            depth = f", none within {self._options.pair_within_s:g} s of depth on {self._topics.depth!r} ({self._assembly.unpaired} left out)"
+            raise DeviceError(f"{self.name} has no whole exposure on {self._topics.colour!r}{depth if self._topics.depth else ''} "
+                              f"with a CameraInfo on {self._topics.info!r}", code="bag_empty")

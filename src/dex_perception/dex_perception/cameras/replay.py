@@ -1,11 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a recorded exposure is due, and which stamp it gets: recorded intervals on this machine's clocks."""
+"""Plays recorded exposures at their recorded intervals, on this machine's clocks, pass after pass."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from dex_core.clock import NS
+from dex_core.errors import ConnectionLostError, DeviceError
+
+ENDED = "recording_ended"
+FIRST_INTERVAL_S = 0.1
+
+
+class Stamped(Protocol):
+    """Anything recorded with a time of its exposure [ns]."""
+
+    @property
+    def stamp_ns(self) -> int:
+        """As recorded [ns]."""
+        ...
+
+
+T = TypeVar("T", bound=Stamped)
 
 
 class ReplayClock:
@@ -46,3 +65,96 @@ class ReplayClock:
 
     def _due_ns(self, recorded_ns: int) -> int:
         return self._start_ns + (round((recorded_ns - self._first_ns) / self._rate) if self._rate else 0)
+
+
+@dataclass(frozen=True)
+class Played(Generic[T]):
+    """One recorded exposure, when it was played [ns, wall clock unless stamps are kept], and its number since the start, from 1."""
+
+    item: T
+    stamp_ns: int
+    sequence: int
+
+
+class Player(Generic[T]):
+    """Hands out recorded exposures as a device would: one that nobody fetched in time gives way to the newest that is due.
+
+    Unpaced (rate 0) it moves on only with calls that wait, and skips none.
+
+    Args:
+        name: of the recording, for errors.
+        one_pass: reads the recording from its beginning; it holds at least one exposure, or raises.
+        rate, live: of :class:`ReplayClock`.
+        loop: begins anew at the end; else the recording is over then, for good.
+
+    Attributes:
+        skipped: exposures that gave way. passes: how often it began anew.
+    """
+
+    def __init__(self, name: str, one_pass: Callable[[], Iterator[T]], *, rate: float, loop: bool, live: bool = True) -> None:
+        self._name, self._one_pass = name, one_pass
+        self._rate, self._loop, self._live = rate, loop, live
+        self._items: Iterator[T] = iter(())
+        self._upcoming: T | None = None
+        self._open = self._ended = False
+        self.skipped = self.passes = 0
+
+    def start(self) -> T:
+        """Begins at the beginning; returns the first exposure without playing it. Raises DeviceError: ``recording_ended``, or what reading raises."""
+        self.stop()
+        if self._ended:
+            raise self._end()
+        self._clock = ReplayClock(self._rate, self._live)
+        self._interval_s, self._sequence = FIRST_INTERVAL_S, 0
+        self.skipped = self.passes = 0
+        first = self._first()
+        self._upcoming, self._open = first, True
+        self._clock.start(first.stamp_ns)
+        return first
+
+    def take(self, timeout_s: float) -> Played[T] | None:
+        """The newest exposure that is due, else the next one when it is; None when none is in time.
+
+        Raises:
+            ConnectionLostError: not started. DeviceError: ``recording_ended``, or what reading raises.
+        """
+        if not self._open:
+            raise ConnectionLostError(f"{self._name} is not open")
+        if self._upcoming is None:
+            self._ended = True
+            raise self._end()
+        if not self._rate and timeout_s <= 0.0:
+            return None
+        wait_s = self._clock.due_in_s(self._upcoming.stamp_ns)
+        if wait_s > timeout_s:
+            time.sleep(max(0.0, timeout_s))
+            return None
+        time.sleep(max(0.0, wait_s))
+        played = self._advance(self._upcoming)
+        while self._rate and self._upcoming is not None and self._clock.due_in_s(self._upcoming.stamp_ns) <= 0.0:
+            played = self._advance(self._upcoming)
+            self.skipped += 1
+        return played
+
+    def stop(self) -> None:
+        """Closes the recording; any number of times."""
+        self._items, self._upcoming, self._open = iter(()), None, False
+
+    def _advance(self, item: T) -> Played[T]:
+        self._sequence += 1
+        played = Played(item, self._clock.stamp_ns(item.stamp_ns), self._sequence)
+        self._upcoming = next(self._items, None)
+        if self._upcoming is not None:
+            self._interval_s = max(0.0, (self._upcoming.stamp_ns - item.stamp_ns) / NS) or self._interval_s
+        elif self._loop:
+            self._upcoming = self._first()
+            self._clock.next_pass(item.stamp_ns, self._upcoming.stamp_ns, self._interval_s)
+            self.passes += 1
+        return played
+
+    def _first(self) -> T:
+        self._items = self._one_pass()
+        return next(self._items)
+
+    def _end(self) -> DeviceError:
+        return DeviceError(f"{self._name} has ended; options loop: true plays it again and again", code=ENDED)
