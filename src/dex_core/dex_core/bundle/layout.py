@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dex_core import text
 from dex_core.bundle.manifest import Graph, Manifest, Slice, Tensor
+from dex_core.bundle.picker import check_picker_tensors
 from dex_core.bundle.segmentation import check_tensors
 from dex_core.errors import BundleError
 from dex_core.types import POSE_COLUMNS
@@ -25,6 +26,8 @@ def check_layout(manifest: Manifest) -> str:
         _check_latent_graphs(manifest)
     elif manifest.kind == "segmentation":
         check_tensors(manifest)
+    elif manifest.kind == "picker":
+        check_picker_tensors(manifest)
     else:
         _check_policy_graph(manifest, manifest.graphs["policy"])
     return f"{sum(len(t.slices) for g in manifest.graphs.values() for t in (*g.inputs, *g.outputs))} slices tile their tensors"

@@ -14,6 +14,8 @@ from dex_core.bundle.graph import check_interface, check_model, uses_external_da
 from dex_core.bundle.hashes import bundle_hash
 from dex_core.bundle.layout import check_layout
 from dex_core.bundle.manifest import Embodiment, Manifest, parse_manifest
+from dex_core.bundle.picker import GRAPH as PICKER
+from dex_core.bundle.picker import check_picker_probes
 from dex_core.bundle.segmentation import check_segmentation_probes
 from dex_core.bundle.session import GraphSession, choose_provider
 from dex_core.bundle.stats import Statistic, check_statistic, parse_stats
@@ -260,6 +262,9 @@ def _probes(b: Bundle) -> str:
     if b.manifest.kind == "segmentation":
         check_segmentation_probes(b.manifest, b.sessions)
         return "finite for flat and noisy clouds and clicks far outside"
+    if b.manifest.kind == "picker":
+        check_picker_probes(b.sessions[PICKER])
+        return "finite without words and for features far outside"
     probes.check_policy_probes(b.manifest, b.sessions["policy"], b.stats)
     return "finite at extreme inputs"
 

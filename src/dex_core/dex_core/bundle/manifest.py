@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dex_core.bundle.picker import PickerSpec
 from dex_core.bundle.segmentation import SegmentationSpec, check_graph_names
 from dex_core.config.robot import JointLimit
 from dex_core.config.strict import MAX_BYTES, bounded, build, choice, read_yaml
@@ -17,7 +18,7 @@ from dex_core.errors import BundleError, ConfigError
 from dex_core.types import POSE_COLUMNS, SPACES
 
 SCHEMA = 1
-KINDS = ("latent_space", "chunk_policy", "segmentation")
+KINDS = ("latent_space", "chunk_policy", "segmentation", "picker")
 DTYPES = ("float32", "uint8", "int64")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -324,6 +325,7 @@ class Manifest:
     instruction: InstructionSpec | None = None
     normalisation: Normalisation | None = None
     segmentation: SegmentationSpec | None = None
+    picker: PickerSpec | None = None
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -346,7 +348,7 @@ def _refuse(manifest: Manifest, *fields: str) -> None:
 
 
 def _check_latent_space(manifest: Manifest) -> None:
-    _refuse(manifest, "image", "instruction", "segmentation")
+    _refuse(manifest, "image", "instruction", "segmentation", "picker")
     if manifest.spaces.latent is None:
         raise ConfigError("spaces.latent is missing; a latent_space bundle needs it")
     if not manifest.embodiments:
@@ -357,19 +359,28 @@ def _check_latent_space(manifest: Manifest) -> None:
 
 
 def _check_chunk_policy(manifest: Manifest) -> None:
-    _refuse(manifest, "segmentation")
+    _refuse(manifest, "segmentation", "picker")
     _need(manifest, "timing", "image", "instruction", "normalisation")
     if set(manifest.graphs) != {"policy"}:
         raise ConfigError(f"graphs must be ['policy'], got {sorted(manifest.graphs)}")
 
 
 def _check_segmentation(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker")
     _need(manifest, "segmentation")
     check_graph_names(manifest.graphs)
 
 
-_NEEDS = {"latent_space": _check_latent_space, "chunk_policy": _check_chunk_policy, "segmentation": _check_segmentation}
+def _check_picker(manifest: Manifest) -> None:
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation")
+    _need(manifest, "picker")
+    if set(manifest.graphs) != {"picker"}:
+        raise ConfigError(f"graphs must be ['picker'], got {sorted(manifest.graphs)}")
+
+
+_NEEDS = {
+    "latent_space": _check_latent_space, "chunk_policy": _check_chunk_policy, "segmentation": _check_segmentation, "picker": _check_picker,
+}
 
 
 def parse_manifest(path: Path) -> Manifest:
