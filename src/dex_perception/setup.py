@@ -28,6 +28,7 @@ setup(
             'bag = dex_perception.cameras.bag:BagCamera',
             'pattern = dex_perception.cameras.pattern:PatternCamera',
             'realsense = dex_perception.cameras.realsense:RealSenseCamera',
+            'uvc = dex_perception.cameras.uvc:UvcCamera',
         ],
     },
 )
