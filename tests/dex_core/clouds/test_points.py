@@ -78,6 +78,8 @@ def test_no_size_is_refused(size: float) -> None:
 
 
 def test_a_grid_too_wide_is_refused_and_one_far_away_is_not() -> None:
+    with pytest.raises(ShapeError, match="more than 16777216"):
+        voxel_grid(Cloud(np.array([[0, 0, 2e6]], np.float32)), 0.1)
     with pytest.raises(ShapeError, match="more than 2097152"):
         voxel_grid(Cloud(np.array([[0, 0, 0], [3000, 0, 0]], np.float32)), 0.001)
     far = voxel_grid(Cloud(np.array([[30000, 0, 0], [30001, 0, 0], [30001, 0.001, 0]], np.float32)), 0.01)

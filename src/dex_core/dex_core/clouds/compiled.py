@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.clouds.rays import Rays
-from dex_core.clouds.window import OFFSETS, Fit
+from dex_core.clouds.window import Fit
 
 Floats = NDArray[np.float32]
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -30,7 +30,8 @@ class FitStruct(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("height", "width", "step", "least")),
-        *((name, ctypes.c_float) for name in ("fx", "fy", "noise_per_m", "level_floor")), ("slope", ctypes.c_float * len(OFFSETS) ** 2),
+        *((name, ctypes.c_float) for name in ("fx", "fy", "noise_per_m", "level_floor", "per_step")),
+        ("slope", ctypes.c_float * 9),
     ]
 
 
@@ -72,8 +73,8 @@ class Compiled:
 
     def normals(self, depth_m: Floats, rays: Rays, fit: Fit) -> Floats:
         """As reference.normals."""
-        struct = FitStruct(*depth_m.shape, fit.step, fit.least, fit.fx, fit.fy, fit.noise_per_m, fit.level_floor)
-        struct.slope[:] = [fit.slope_at(i, j) for j in OFFSETS for i in OFFSETS]
+        struct = FitStruct(*depth_m.shape, fit.step, fit.least, fit.fx, fit.fy, fit.noise_per_m, fit.level_floor, 1.0 / fit.step)
+        struct.slope[:] = [fit.slope_at(i, j) for j in range(3) for i in range(3)]
         out = np.empty((*depth_m.shape, 3), dtype=np.float32)
         self._call("normals", ctypes.addressof(struct), depth_m, rays.x, rays.y, rays.bend, out)
         return out

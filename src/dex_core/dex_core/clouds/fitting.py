@@ -13,7 +13,9 @@ from dex_core.clouds.rays import Rays
 from dex_core.clouds.window import BETTER, CREASE, HALVES, OFFSETS, SPARSE, Fit
 
 Floats = NDArray[np.float32]
-WHOLE = (OFFSETS[0], OFFSETS[-1], OFFSETS[0], OFFSETS[-1])
+_U, _V = (axis.ravel() for axis in np.meshgrid(OFFSETS, OFFSETS))
+PLACES = np.stack([np.ones_like(_U), _U, _V, _U * _U, _U * _V, _V * _V]).astype(np.float32)
+"""(6, 25): what each sample's place adds to the sums of the fit."""
 
 
 class Planes(NamedTuple):
@@ -35,7 +37,7 @@ def normals(depth_m: Floats, rays: Rays, fit: Fit) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         near = np.where((depth_m > 0.0) & (depth_m < np.inf), np.float32(1.0) / depth_m, np.float32(np.nan))  # 1 / depth [1/m]
         rises, on = _window(near, fit)
-        whole = _fitted(rises, on, WHOLE, fit.least)
+        whole = _fitted(rises, on, fit.least)
         variance = np.where(whole.good, whole.variance, np.float32(np.nan))
         out = _directions(whole, near, rays, fit, np.s_[:, :])
         folded = variance > _crease_level(variance, fit)
@@ -57,34 +59,31 @@ def _window(near: Floats, fit: Fit) -> tuple[Floats, NDArray[np.bool_]]:
     return rises, np.abs(rises) <= limits
 
 
-def _fitted(rises: Floats, on: NDArray[np.bool_], part: Sequence[int], least: int) -> Planes:
-    """Least squares over the samples of one part of the window: first and last column, first and last row."""
-    zero = np.zeros(rises.shape[1:], dtype=np.float32)
-    n, i, j, ii, ij, jj, r, ir, jr, rr = (zero.copy() for _ in range(10))
-    for row in range(part[2], part[3] + 1):
-        counted, placed, spread, risen, moment = (zero.copy() for _ in range(5))
-        for column in range(part[0], part[1] + 1):
-            k = (row - OFFSETS[0]) * len(OFFSETS) + column - OFFSETS[0]
-            seen, rise, at = on[k].astype(np.float32), np.where(on[k], rises[k], np.float32(0.0)), np.float32(column)
-            counted += seen
-            placed += at * seen
-            spread += at * at * seen
-            risen += rise
-            moment += at * rise
-            rr += rise * rise
-        at = np.float32(row)
-        for total, term in ((n, counted), (i, placed), (ii, spread), (j, at * counted), (ij, at * placed), (jj, at * at * counted)):
-            total += term
-        for total, term in ((r, risen), (ir, moment), (jr, at * risen)):
-            total += term
+def _fitted(rises: Floats, on: NDArray[np.bool_], least: int) -> Planes:
+    """Least squares over those of the (25, ...) samples that count."""
+    n, i, j, ii, ij, jj = np.tensordot(PLACES, on.astype(np.float32), axes=1)
+    risen = np.where(on, rises, np.float32(0.0)).reshape(5, 5, *rises.shape[1:])  # row, column
+    rows = [_sum(row) for row in risen]
+    r, ir, jr, rr = _sum(rows), _sum([_moment(row) for row in risen]), _moment(rows), _sum([_sum(row * row) for row in risen])
     a, b, c = n * ii - i * i, n * ij - i * j, n * jj - j * j  # whole numbers, exact
     p, q = n * ir - i * r, n * jr - j * r
     determinant = a * c - b * b
-    along, down = (p * c - q * b) / determinant, (q * a - p * b) / determinant
-    level = (r - along * i - down * j) / n
+    inverse = np.float32(1.0) / determinant
+    along, down = (p * c - q * b) * inverse, (q * a - p * b) * inverse
+    level = (r - along * i - down * j) * (np.float32(1.0) / n)
     rest = rr - along * ir - down * jr - level * r
-    variance = np.where(rest > 0.0, rest, np.float32(0.0)) / (n - np.float32(3.0))
+    variance = np.where(rest > 0.0, rest, np.float32(0.0)) * (np.float32(1.0) / (n - np.float32(3.0)))
     return Planes(along, down, level, variance, (n >= least) & (determinant > 0.0))
+
+
+def _sum(five: Sequence[Floats]) -> Floats:
+    a, b, c, d, e = five
+    return ((a + e) + (b + d)) + c
+
+
+def _moment(five: Sequence[Floats]) -> Floats:
+    a, b, _, d, e = five
+    return np.float32(2.0) * (e - a) + (d - b)
 
 
 def _crease_level(variance: Floats, fit: Fit) -> np.float32:
@@ -101,17 +100,23 @@ def _halves(rises: Floats, on: NDArray[np.bool_], variance: Floats, least: int) 
     best = variance * BETTER
     chosen = Planes(*(np.zeros_like(variance) for _ in range(4)), np.zeros(variance.shape, dtype=bool))
     for part in HALVES:
-        found = _fitted(rises, on, part, least)
+        found = _fitted(rises, on & _within(part)[:, None], least)
         take = found.good & (found.variance < best)
         best = np.where(take, found.variance, best)
         chosen = Planes(*(np.where(take, new, old) for new, old in zip(found[:4], chosen[:4], strict=True)), chosen.good | take)
     return chosen
 
 
+def _within(part: Sequence[int]) -> NDArray[np.bool_]:
+    """(25,) which samples lie in one part of the window: first and last column, first and last row."""
+    return np.array([part[0] <= column <= part[1] and part[2] <= row <= part[3] for row in OFFSETS for column in OFFSETS])
+
+
 def _directions(plane: Planes, near: Floats, rays: Rays, fit: Fit, where: object) -> Floats:
     """Unit normals (..., 3) of the planes of the pixels ``where``; NaN where there is none."""
     x, y, level = rays.x[where], rays.y[where], near + plane.level
-    along, down = plane.along / np.float32(fit.step), plane.down / np.float32(fit.step)
+    per_step = np.float32(1.0 / fit.step)
+    along, down = plane.along * per_step, plane.down * per_step
     if rays.bend is None:
         slope_x, slope_y = along * np.float32(fit.fx), down * np.float32(fit.fy)
     else:
@@ -120,5 +125,5 @@ def _directions(plane: Planes, near: Floats, rays: Rays, fit: Fit, where: object
     slope_z = level - slope_x * x - slope_y * y
     square = slope_x * slope_x + slope_y * slope_y + slope_z * slope_z
     good = plane.good & (level > 0.0) & (square > 0.0) & (square < np.inf)
-    length = np.sqrt(square)
-    return np.stack([np.where(good, -slope / length, np.float32(np.nan)) for slope in (slope_x, slope_y, slope_z)], axis=-1)
+    shrink = np.float32(-1.0) / np.sqrt(square)
+    return np.stack([np.where(good, slope * shrink, np.float32(np.nan)) for slope in (slope_x, slope_y, slope_z)], axis=-1)

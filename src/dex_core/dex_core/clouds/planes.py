@@ -13,8 +13,10 @@ from dex_core.clouds.checks import check_count, check_positive, checked
 from dex_core.clouds.cloud import Cloud
 from dex_core.errors import ShapeError
 
-SAMPLE = 2048
-"""Points that hypotheses are scored on."""
+SCORED = 2048
+"""Points, evenly spaced in their order, that hypotheses are scored on."""
+FITTED = 16384
+"""Points, evenly spaced in their order, that the plane is fitted to and judged by."""
 REFINEMENTS = 4
 SIDES = ("above", "off", "below")
 
@@ -71,6 +73,7 @@ def find_plane(
         raise ShapeError(f"least_share: {least_share}; must lie above 0 and at most at 1")
     upright = _direction(up)
     points = checked(points_m, "points")
+    points = points[:: -(-len(points) // FITTED) or 1]
     points = points[np.isfinite(points).all(axis=1)]
     if len(points) < 3:
         return None
@@ -80,7 +83,7 @@ def find_plane(
         normals, offsets = normals[good], offsets[good]
     if not len(normals):
         return None
-    some = points[:: max(1, len(points) // SAMPLE)]
+    some = points[:: -(-len(points) // SCORED)]
     held = (np.abs(some @ normals.T + offsets) <= tolerance_m).sum(axis=0)
     best = int(held.argmax())
     plane = _refined(points, normals[best], float(offsets[best]), tolerance_m)

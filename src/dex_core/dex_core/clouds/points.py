@@ -15,6 +15,8 @@ from dex_core.errors import ShapeError
 
 MOST_VOXELS = 1 << 21
 """Along one axis: three such numbers fill one key."""
+FARTHEST = 1 << 24
+"""Voxels from the origin: float32 counts no farther."""
 NEAR = 1e-8
 """Added to squared distances before they are inverted, as Point-SAM and PointNet++ do."""
 
@@ -36,7 +38,7 @@ def voxel_grid(cloud: Cloud, size_m: float) -> Cloud:
     Points that are not finite are left out. The result knows no pixels.
 
     Raises:
-        ShapeError: a size that is not positive, or points spread over more than 2^21 cubes along an axis.
+        ShapeError: a size that is not positive, or points over more than 2^21 cubes along an axis, or more than 2^24 from the origin.
     """
     size_m = check_positive(size_m, "size of a voxel")
     finite, low, high = engine.current().bounds(checked(cloud.points_m, "cloud"))
@@ -144,5 +146,8 @@ def surface_distance_m(queries_m: ArrayLike, surface_m: ArrayLike, normals: Arra
 
 def _check_spread(low_m: NDArray[np.float32], high_m: NDArray[np.float32], size_m: float) -> None:
     spread = float((high_m.astype(np.float64) - low_m).max())  # below zero without points
+    far = float(np.maximum(-low_m.astype(np.float64), high_m).max())
+    if far / size_m > FARTHEST:
+        raise ShapeError(f"voxels of {size_m} m at {far:.3g} m: more than {FARTHEST} of them away, where float32 cannot tell one from the next")
     if spread / size_m >= MOST_VOXELS - 2:
         raise ShapeError(f"voxels of {size_m} m over {spread:.3g} m: more than {MOST_VOXELS} along one axis")

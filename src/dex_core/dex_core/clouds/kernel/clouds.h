@@ -45,7 +45,8 @@ typedef struct {
     int32_t height, width, step, least;
     float fx, fy, noise_per_m;   /* focal lengths [px]; what noise may change 1 / depth by [1/m] */
     float level_floor;           /* variance of the fit below which no crease is looked for [1/m^2] */
-    float slope[25];             /* relative difference of 1 / depth that a sample may have, row by row of the window */
+    float per_step;              /* 1 / step */
+    float slope[3][3];           /* relative difference of 1 / depth that a sample may have, so many rows and columns away */
 } dex_fit;
 
 int32_t dex_clouds_version(void);

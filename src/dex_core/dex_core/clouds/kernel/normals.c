@@ -32,147 +32,162 @@ typedef struct {
 static inline plane fitted(const sums *s, float least)
 {
     vf a = s->n * s->ii - s->i * s->i, b = s->n * s->ij - s->i * s->j, c = s->n * s->jj - s->j * s->j; /* whole numbers, exact */
-    vf p = s->n * s->ir - s->i * s->r, q = s->n * s->jr - s->j * s->r, determinant = a * c - b * b;
+    vf p = s->n * s->ir - s->i * s->r, q = s->n * s->jr - s->j * s->r, determinant = a * c - b * b, inverse = 1.0f / determinant;
     plane f;
-    f.along = (p * c - q * b) / determinant;
-    f.down = (q * a - p * b) / determinant;
-    f.level = (s->r - f.along * s->i - f.down * s->j) / s->n;
+    f.along = (p * c - q * b) * inverse;
+    f.down = (q * a - p * b) * inverse;
+    f.level = (s->r - f.along * s->i - f.down * s->j) * (1.0f / s->n);
     vf rest = s->rr - f.along * s->ir - f.down * s->jr - f.level * s->r;
-    f.variance = choose(rest > 0.0f, rest, (vf){0}) / (s->n - 3.0f);
+    f.variance = choose(rest > 0.0f, rest, (vf){0}) * (1.0f / (s->n - 3.0f));
     f.good = (s->n >= least) & (determinant > 0.0f);
     return f;
 }
 
-/* Writes the normals of LANES pixels, those of `wanted` only. `pixel` holds their places in the picture. */
-static inline void write(const picture *p, const plane *f, vf near, const int32_t *pixel, vi wanted, float *normals)
+/* The same where all 25 samples count: what depends on their places alone is constant. None where the pixel itself has no depth. */
+static inline plane fitted_whole(const sums *s, vf near)
 {
-    const dex_fit *fit = p->fit;
-    int64_t size = (int64_t)fit->height * fit->width;
-    vf along = f->along / (float)fit->step, down = f->down / (float)fit->step, level = near + f->level, x, y, sx, sy;
-    for (int l = 0; l < LANES; l++) {
-        x[l] = p->x[pixel[l]];
-        y[l] = p->y[pixel[l]];
-    }
-    if (p->bend) {
-        vf m[4];
-        for (int k = 0; k < 4; k++)
-            for (int l = 0; l < LANES; l++) m[k][l] = p->bend[k * size + pixel[l]];
-        sx = m[0] * along + m[1] * down;
-        sy = m[2] * along + m[3] * down;
-    } else {
-        sx = along * fit->fx;
-        sy = down * fit->fy;
-    }
-    vf sz = level - sx * x - sy * y, square = sx * sx + sy * sy + sz * sz, length, nothing = (vf){0} + NAN;
-    for (int l = 0; l < LANES; l++) length[l] = sqrtf(square[l]);
-    vi good = f->good & (level > 0.0f) & (square > 0.0f) & (square <= FLT_MAX);
-    vf ox = choose(good, -sx / length, nothing), oy = choose(good, -sy / length, nothing), oz = choose(good, -sz / length, nothing);
-    for (int l = 0; l < LANES; l++)
-        if (wanted[l]) {
-            float *out = normals + 3 * (int64_t)pixel[l];
-            out[0] = ox[l];
-            out[1] = oy[l];
-            out[2] = oz[l];
-        }
+    const float n = 25.0f, square = 50.0f, inverse = 1.0f / (n * square * n * square);
+    plane f;
+    f.along = n * s->ir * (n * square) * inverse;
+    f.down = n * s->jr * (n * square) * inverse;
+    f.level = s->r * (1.0f / n);
+    vf rest = s->rr - f.along * s->ir - f.down * s->jr - f.level * s->r;
+    f.variance = choose(rest > 0.0f, rest, (vf){0}) * (1.0f / (n - 3.0f));
+    f.good = near > 0.0f;
+    return f;
 }
 
-/* The whole window, all samples on one surface: the sums of places are constants. Returns zero where some sample is not. */
+static inline vf roots(vf v)
+{
+    float each[LANES];
+    store(each, v);
+    for (int l = 0; l < LANES; l++) each[l] = sqrtf(each[l]);
+    return load(each);
+}
+
+/* Unit normals of LANES pixels, component by component; NaN where there is none. x, y: their rays; bend: their bends, or NULL. */
+static inline void directions(const dex_fit *fit, const plane *f, vf near, vf x, vf y, const vf *bend, float to[3][LANES])
+{
+    vf along = f->along * fit->per_step, down = f->down * fit->per_step, level = near + f->level;
+    vf sx = bend ? bend[0] * along + bend[1] * down : along * fit->fx, sy = bend ? bend[2] * along + bend[3] * down : down * fit->fy;
+    vf sz = level - sx * x - sy * y, square = sx * sx + sy * sy + sz * sz, shrink = -1.0f / roots(square), nothing = (vf){0} + NAN;
+    vi good = f->good & (level > 0.0f) & (square > 0.0f) & (square <= FLT_MAX);
+    store(to[0], choose(good, sx * shrink, nothing));
+    store(to[1], choose(good, sy * shrink, nothing));
+    store(to[2], choose(good, sz * shrink, nothing));
+}
+
+/* The rises of one row of samples, column by column, into its sums. */
+static inline vf row_sum(const vf d[5]) { return (d[0] + d[4]) + (d[1] + d[3]) + d[2]; }
+static inline vf row_moment(const vf d[5]) { return 2.0f * (d[4] - d[0]) + (d[3] - d[1]); }
+static inline vf row_square(const vf d[5]) { return (d[0] * d[0] + d[4] * d[4]) + (d[1] * d[1] + d[3] * d[3]) + d[2] * d[2]; }
+
+static inline void gather_rows(const vf sum[5], const vf moment[5], const vf square[5], sums *s)
+{
+    s->r = row_sum(sum);
+    s->ir = row_sum(moment);
+    s->jr = row_moment(sum);
+    s->rr = row_sum(square);
+}
+
+/* The whole window of LANES pixels side by side. Returns zero where some sample lies on another surface; then the sums are not to be used.
+ * Floats that are not negative compare as their bits do, NaN above all: a limit minus a rise is negative where the sample is off. */
 static inline int whole(const picture *p, const float *at, vf near, sums *s)
 {
-    const float *slope = p->fit->slope;
-    int step = p->fit->step;
-    vi off = (vi){0};
-    s->r = s->ir = s->jr = s->rr = (vf){0};
+    const dex_fit *fit = p->fit;
+    vi off = (vi){0}, limit[3][3];
+    vf sum[5], moment[5], square[5];
+    for (int j = 0; j < 3; j++)
+        for (int i = 0; i < 3; i++) limit[j][i] = (vi)(near * fit->slope[j][i] + fit->noise_per_m);
     for (int j = -REACH; j <= REACH; j++) {
-        vf row = (vf){0}, moment = (vf){0};
+        vf d[5];
         for (int i = -REACH; i <= REACH; i++) {
-            vf rise = load(at + j * step * p->stride + i * step) - near;
-            off |= ~(absolute(rise) <= near * *slope++ + p->fit->noise_per_m);
-            row += rise;
-            moment += (float)i * rise;
-            s->rr += rise * rise;
+            vf rise = load(at + j * fit->step * p->stride + i * fit->step) - near;
+            off |= limit[j < 0 ? -j : j][i < 0 ? -i : i] - (vi)absolute(rise);
+            d[i + REACH] = rise;
         }
-        s->r += row;
-        s->ir += moment;
-        s->jr += (float)j * row;
+        sum[j + REACH] = row_sum(d);
+        moment[j + REACH] = row_moment(d);
+        square[j + REACH] = row_square(d);
     }
-    s->n = (vf){0} + 25.0f;
-    s->ii = s->jj = (vf){0} + 50.0f;
-    s->i = s->j = s->ij = (vf){0};
-    return !any(off);
+    gather_rows(sum, moment, square, s);
+    return !any(off < 0);
 }
 
-/* The samples of the window from columns i0 to i1 and rows j0 to j1 that lie on the pixel's surface. `rise` (25) and their masks. */
-static inline void some(const vf rise[25], const vi on[25], int i0, int i1, int j0, int j1, sums *s)
+/* Some samples of the window: `rise` (25), and where they count. The sums of places are packed, two bytes of headroom never needed: each sample adds
+ * 1, column + 2 and column^2 to the one word, row + 2, row^2 and column * row + 4 to the other. */
+static inline void some(const vf rise[25], const vi on[25], sums *s)
 {
-    vi n = (vi){0}, mi = n, mj = n, mii = n, mij = n, mjj = n;
-    s->r = s->ir = s->jr = s->rr = (vf){0};
-    for (int j = j0; j <= j1; j++) {
-        vf row = (vf){0}, moment = (vf){0};
-        vi rn = (vi){0}, ri = rn, rii = rn;
-        for (int i = i0; i <= i1; i++) {
-            int k = (j + REACH) * 5 + i + REACH;
-            vf d = (vf)((vi)rise[k] & on[k]);
-            row += d;
-            moment += (float)i * d;
-            s->rr += d * d;
-            rn -= on[k];
-            ri -= i * on[k];
-            rii -= i * i * on[k];
+    vi columns = (vi){0}, rows = (vi){0};
+    vf sum[5], moment[5], square[5];
+    for (int j = 0; j < 5; j++) {
+        vf d[5];
+        for (int i = 0; i < 5; i++) {
+            int x = i - REACH, y = j - REACH, k = 5 * j + i;
+            d[i] = (vf)((vi)rise[k] & on[k]);
+            columns += on[k] & (1 | (x + 2) << 8 | (x * x) << 16);
+            rows += on[k] & ((y + 2) | (y * y) << 8 | (x * y + 4) << 16);
         }
-        s->r += row;
-        s->ir += moment;
-        s->jr += (float)j * row;
-        n += rn;
-        mi += ri;
-        mj += j * rn;
-        mii += rii;
-        mij += j * ri;
-        mjj += j * j * rn;
+        sum[j] = row_sum(d);
+        moment[j] = row_moment(d);
+        square[j] = row_square(d);
     }
+    gather_rows(sum, moment, square, s);
+    vi n = columns & 255;
     s->n = __builtin_convertvector(n, vf);
-    s->i = __builtin_convertvector(mi, vf);
-    s->j = __builtin_convertvector(mj, vf);
-    s->ii = __builtin_convertvector(mii, vf);
-    s->ij = __builtin_convertvector(mij, vf);
-    s->jj = __builtin_convertvector(mjj, vf);
+    s->i = __builtin_convertvector((columns >> 8 & 255) - 2 * n, vf);
+    s->ii = __builtin_convertvector(columns >> 16, vf);
+    s->j = __builtin_convertvector((rows & 255) - 2 * n, vf);
+    s->jj = __builtin_convertvector(rows >> 8 & 255, vf);
+    s->ij = __builtin_convertvector((rows >> 16) - 4 * n, vf);
 }
 
-static inline void compare(const picture *p, vf near, vf rise[25], vi on[25])
+static inline void compare(const dex_fit *fit, vf near, vf rise[25], vi on[25])
 {
     for (int k = 0; k < 25; k++) {
         rise[k] -= near;
-        on[k] = absolute(rise[k]) <= near * p->fit->slope[k] + p->fit->noise_per_m;
+        on[k] = absolute(rise[k]) <= near * fit->slope[abs(k / 5 - REACH)][abs(k % 5 - REACH)] + fit->noise_per_m;
     }
+}
+
+/* Writes the LANES pixels from `column` on, as far as the row goes. */
+static inline void write_row(const picture *p, const plane *f, vf near, int64_t at, int count, float *normals, float *variance)
+{
+    int64_t size = (int64_t)p->fit->height * p->fit->width;
+    float to[3][LANES], spread[LANES];
+    vf x = (vf){0}, y = x, bend[4] = {x, x, x, x};
+    memcpy(&x, p->x + at, (size_t)count * sizeof *p->x);
+    memcpy(&y, p->y + at, (size_t)count * sizeof *p->y);
+    if (p->bend)
+        for (int k = 0; k < 4; k++) memcpy(bend + k, p->bend + k * size + at, (size_t)count * sizeof *p->bend);
+    directions(p->fit, f, near, x, y, p->bend ? bend : NULL, to);
+    store(spread, choose(f->good, f->variance, (vf){0} + NAN));
+    memcpy(variance + at, spread, (size_t)count * sizeof *spread);
+    for (int l = 0; l < count; l++)
+        for (int axis = 0; axis < 3; axis++) normals[3 * (at + l) + axis] = to[axis][l];
 }
 
 /* First pass over one row: the whole window of every pixel, and how far it is from a plane. */
 static void row_of(const picture *p, int row, float *normals, float *variance)
 {
     const dex_fit *fit = p->fit;
-    int step = fit->step;
     for (int column = 0; column < fit->width; column += LANES) {
-        const float *at = p->near + (row + REACH * step) * p->stride + REACH * step + column;
+        const float *at = p->near + (row + REACH * fit->step) * p->stride + REACH * fit->step + column;
         vf near = load(at);
+        plane f;
         sums s;
-        if (!any(near > 0.0f)) s.n = s.i = s.j = s.ii = s.ij = s.jj = s.r = s.ir = s.jr = s.rr = (vf){0};
-        else if (!whole(p, at, near, &s)) {
+        if (whole(p, at, near, &s)) f = fitted_whole(&s, near);
+        else {
             vf rise[25];
             vi on[25];
-            for (int k = 0; k < 25; k++) rise[k] = load(at + (k / 5 - REACH) * step * p->stride + (k % 5 - REACH) * step);
-            compare(p, near, rise, on);
-            some(rise, on, -REACH, REACH, -REACH, REACH, &s);
+            for (int k = 0; k < 25; k++) rise[k] = load(at + (k / 5 - REACH) * fit->step * p->stride + (k % 5 - REACH) * fit->step);
+            compare(fit, near, rise, on);
+            some(rise, on, &s);
+            f = fitted(&s, (float)fit->least);
         }
-        plane f = fitted(&s, (float)fit->least);
-        int32_t pixel[LANES];
-        vi inside;
-        for (int l = 0; l < LANES; l++) {
-            inside[l] = column + l < fit->width ? -1 : 0;
-            pixel[l] = row * fit->width + (inside[l] ? column + l : fit->width - 1);
-        }
-        write(p, &f, near, pixel, inside, normals);
-        vf spread = choose(f.good, f.variance, (vf){0} + NAN);
-        for (int l = 0; l < LANES && column + l < fit->width; l++) variance[row * fit->width + column + l] = spread[l];
+        int64_t place = (int64_t)row * fit->width + column;
+        if (column + LANES <= fit->width) write_row(p, &f, near, place, LANES, normals, variance);
+        else write_row(p, &f, near, place, fit->width - column, normals, variance);
     }
 }
 
@@ -199,51 +214,59 @@ static float median(float *values, int64_t n)
     return values[wanted];
 }
 
-/* The variance above which a window may hold a crease. `scratch` takes a sixteenth of the picture, rounded up. */
+/* The variance above which a window may hold a crease. `scratch` has room for every one that is looked at. */
 static float crease_level(const dex_fit *fit, const float *variance, float *scratch)
 {
     int64_t n = 0;
     for (int row = 0; row < fit->height; row += SPARSE)
         for (int column = 0; column < fit->width; column += SPARSE) {
             float v = variance[row * fit->width + column];
-            if (v == v) scratch[n++] = v;
+            if (v <= FLT_MAX) scratch[n++] = v;
         }
     float level = n ? CREASE * median(scratch, n) : 0.0f;
     return level > fit->level_floor ? level : fit->level_floor;
 }
 
-/* Second pass: LANES pixels whose window is no plane take the half of it that is far more of one. */
+/* Second pass: the first `count` of LANES pixels, whose windows are no plane, take the half of it that is far more of one. */
 static void halves(const picture *p, const int32_t *pixel, int count, const float *variance, float *normals)
 {
-    static const int8_t part[4][4] = {{-REACH, 0, -REACH, REACH}, {0, REACH, -REACH, REACH}, {-REACH, REACH, -REACH, 0}, {-REACH, REACH, 0, REACH}};
+    static const int8_t part[4][4] = {{0, 2, 0, 4}, {2, 4, 0, 4}, {0, 4, 0, 2}, {0, 4, 2, 4}}; /* first and last column, first and last row */
     const dex_fit *fit = p->fit;
+    int64_t size = (int64_t)fit->height * fit->width;
     int step = fit->step;
-    vf rise[25], near, best;
-    vi on[25], taken = (vi){0};
+    vf rise[25], near, best, x, y, bend[4];
+    vi on[25], kept[25];
     for (int l = 0; l < LANES; l++) {
         int row = pixel[l] / fit->width, column = pixel[l] % fit->width;
         const float *at = p->near + (row + REACH * step) * p->stride + REACH * step + column;
         near[l] = *at;
+        x[l] = p->x[pixel[l]];
+        y[l] = p->y[pixel[l]];
         best[l] = variance[pixel[l]];
         for (int k = 0; k < 25; k++) rise[k][l] = at[(k / 5 - REACH) * step * p->stride + (k % 5 - REACH) * step];
+        for (int k = 0; p->bend && k < 4; k++) bend[k][l] = p->bend[k * size + pixel[l]];
     }
-    compare(p, near, rise, on);
+    compare(fit, near, rise, on);
     best *= BETTER;
     plane chosen = {.along = (vf){0}};
     for (int h = 0; h < 4; h++) {
         sums s;
-        some(rise, on, part[h][0], part[h][1], part[h][2], part[h][3], &s);
+        for (int k = 0; k < 25; k++)
+            kept[k] = k % 5 >= part[h][0] && k % 5 <= part[h][1] && k / 5 >= part[h][2] && k / 5 <= part[h][3] ? on[k] : (vi){0};
+        some(rise, kept, &s);
         plane f = fitted(&s, (float)fit->least);
         vi take = f.good & (f.variance < best);
         best = choose(take, f.variance, best);
         chosen.along = choose(take, f.along, chosen.along);
         chosen.down = choose(take, f.down, chosen.down);
         chosen.level = choose(take, f.level, chosen.level);
-        taken |= take;
+        chosen.good |= take;
     }
-    for (int l = count; l < LANES; l++) taken[l] = 0;
-    chosen.good = taken;
-    if (any(taken)) write(p, &chosen, near, pixel, taken, normals);
+    if (!any(chosen.good)) return;
+    float to[3][LANES];
+    directions(fit, &chosen, near, x, y, p->bend ? bend : NULL, to);
+    for (int l = 0; l < count; l++)
+        for (int axis = 0; axis < 3 && chosen.good[l]; axis++) normals[3 * (int64_t)pixel[l] + axis] = to[axis][l];
 }
 
 static void creases(const picture *p, const float *variance, float level, float *normals)
@@ -251,12 +274,15 @@ static void creases(const picture *p, const float *variance, float level, float 
     int32_t pixel[LANES];
     int count = 0;
     int64_t size = (int64_t)p->fit->height * p->fit->width;
-    for (int64_t k = 0; k < size; k++) {
-        if (!(variance[k] > level)) continue;
-        pixel[count++] = (int32_t)k;
-        if (count < LANES) continue;
-        halves(p, pixel, count, variance, normals);
-        count = 0;
+    for (int64_t start = 0; start < size; start += LANES) {
+        if (start + LANES <= size && !any(load(variance + start) > level)) continue;
+        for (int64_t k = start; k < start + LANES && k < size; k++) {
+            if (!(variance[k] > level)) continue;
+            pixel[count++] = (int32_t)k;
+            if (count < LANES) continue;
+            halves(p, pixel, count, variance, normals);
+            count = 0;
+        }
     }
     if (!count) return;
     for (int l = count; l < LANES; l++) pixel[l] = pixel[0];
@@ -284,7 +310,8 @@ static float *nearness(const dex_fit *fit, const float *depth, int64_t stride)
 int dex_clouds_normals(const dex_fit *fit, const float *depth, const float *x, const float *y, const float *bend, float *normals)
 {
     int64_t stride = fit->width + 2 * REACH * fit->step + LANES, size = (int64_t)fit->height * fit->width;
-    float *near = nearness(fit, depth, stride), *variance = malloc((size_t)(2 * size + 1) * sizeof *variance);
+    int64_t scratch = ((int64_t)fit->height / SPARSE + 1) * (fit->width / SPARSE + 1);
+    float *near = nearness(fit, depth, stride), *variance = malloc((size_t)(size + scratch) * sizeof *variance);
     if (near && variance) {
         picture p = {fit, near, x, y, bend, stride};
         for (int row = 0; row < fit->height; row++) row_of(&p, row, normals, variance);

@@ -1,98 +1,138 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Points to voxels: a hash table of the cells seen so far, and the means of what fell into them. */
+ * Points to voxels, and the means of what fell into them. Cells are kept in blocks of 4 x 4 x 4, and blocks in a hash table: neighbours in a picture are
+ * mostly neighbours in a block, so the table is seldom asked. */
 #include "clouds.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-#define BLOCK 256
-#define FIRST_SLOTS (1 << 12)
+#define BATCH 256
+#define FIRST_BLOCKS (1 << 10)
 
 typedef struct {
-    uint64_t key;  /* 21 bits an axis */
-    int64_t voxel; /* below zero: free */
-} slot;
+    uint64_t *keys;      /* (slots) */
+    int32_t *blocks;     /* (slots) below zero: free */
+    uint64_t slots;      /* a power of two, at least twice the blocks */
+    int32_t (*cells)[64];/* (room) the voxel of each cell of each block, below zero: none yet */
+    int64_t count, room;
+} table;
 
-static inline uint64_t hashed(uint64_t key)
+static inline uint64_t slot_of(const table *t, uint64_t key)
 {
-    key *= 0x9e3779b97f4a7c15ull;
-    return key ^ (key >> 32);
+    uint64_t mixed = key * 0x9e3779b97f4a7c15ull, k = (mixed ^ mixed >> 32) & (t->slots - 1);
+    while (t->blocks[k] >= 0 && t->keys[k] != key) k = (k + 1) & (t->slots - 1);
+    return k;
 }
 
-static inline slot *place(slot *slots, uint64_t mask, uint64_t key)
+/* Makes room for twice the blocks. Returns zero without memory; the table is then only fit to be freed. */
+static int grown(table *t)
 {
-    uint64_t k = hashed(key) & mask;
-    while (slots[k].voxel >= 0 && slots[k].key != key) k = (k + 1) & mask;
-    return slots + k;
-}
-
-static slot *emptied(uint64_t count)
-{
-    slot *slots = malloc(count * sizeof *slots);
-    for (uint64_t k = 0; slots && k < count; k++) slots[k].voxel = -1;
-    return slots;
-}
-
-/* A table of four times the slots with the same cells; NULL without memory, and then the old one is still there. */
-static slot *grown(slot *old, uint64_t count)
-{
-    slot *slots = emptied(4 * count);
-    if (!slots) return NULL;
-    for (uint64_t k = 0; k < count; k++)
-        if (old[k].voxel >= 0) *place(slots, 4 * count - 1, old[k].key) = old[k];
-    free(old);
-    return slots;
-}
-
-static void keys_of(const float *points, int64_t n, double scale, const double first[3], uint64_t keys[BLOCK])
-{
-    for (int64_t k = 0; k < n; k++) {
-        int64_t a = (int64_t)(floor(points[3 * k] * scale) - first[0]), b = (int64_t)(floor(points[3 * k + 1] * scale) - first[1]);
-        int64_t c = (int64_t)(floor(points[3 * k + 2] * scale) - first[2]);
-        keys[k] = (uint64_t)a << 42 | (uint64_t)b << 21 | (uint64_t)c;
+    table old = *t;
+    t->room = old.room ? 2 * old.room : FIRST_BLOCKS;
+    t->slots = 2 * (uint64_t)t->room;
+    t->keys = malloc(t->slots * sizeof *t->keys);
+    t->blocks = malloc(t->slots * sizeof *t->blocks);
+    void *cells = realloc(old.cells, (size_t)t->room * sizeof *t->cells);
+    if (cells) t->cells = cells;
+    int done = t->keys && t->blocks && cells;
+    if (done) {
+        memset(t->blocks, 0xff, t->slots * sizeof *t->blocks);
+        for (uint64_t k = 0; k < old.slots; k++) {
+            if (old.blocks[k] < 0) continue;
+            uint64_t place = slot_of(t, old.keys[k]);
+            t->keys[place] = old.keys[k];
+            t->blocks[place] = old.blocks[k];
+        }
     }
+    free(old.keys);
+    free(old.blocks);
+    return done;
+}
+
+/* The cells of the block with this key, new where it is; NULL without memory. */
+static int32_t *cells_of(table *t, uint64_t key)
+{
+    if (t->count == t->room && !grown(t)) return NULL;
+    uint64_t k = slot_of(t, key);
+    if (t->blocks[k] < 0) {
+        t->keys[k] = key;
+        t->blocks[k] = (int32_t)t->count++;
+        memset(t->cells[t->blocks[k]], 0xff, sizeof *t->cells);
+    }
+    return t->cells[t->blocks[k]];
+}
+
+/* Blocks met lately, by the low bits of their place: asked before the table. */
+typedef struct {
+    uint64_t key;
+    int32_t *cells;
+} recent;
+
+static inline int low_bits(int32_t a, int32_t b, int32_t c) { return (a & 3) << 4 | (b & 3) << 2 | (c & 3); }
+
+/* The cell along its axis; whoever calls sees to it that it fits. In this form loops of it become vectors, with floor() they do not. */
+static inline int32_t cell_of(float value, double scale)
+{
+    double v = value * scale;
+    int32_t cut = (int32_t)v;
+    return cut - (v < cut);
+}
+
+/* Cells of 3 n numbers along their axes, counted from the lowest. */
+static void places_of(const float *restrict points, int64_t n, double scale, const int32_t *restrict first, int32_t *restrict place)
+{
+    for (int64_t k = 0; k < 3 * n; k++) place[k] = cell_of(points[k], scale) - first[k];
 }
 
 int64_t dex_clouds_group(const float *points, int64_t n, double inverse_size, const float low[3], int32_t *voxel)
 {
-    uint64_t count = FIRST_SLOTS, keys[BLOCK];
-    double first[3];
-    slot *slots = emptied(count), *last = NULL;
+    table t = {0};
+    recent met[64];
+    int32_t place[3 * BATCH], first[3 * BATCH];
     int64_t voxels = 0;
-    for (int axis = 0; axis < 3; axis++) first[axis] = floor(low[axis] * inverse_size);
-    for (int64_t start = 0; slots && start < n; start += BLOCK) {
-        int64_t many = n - start < BLOCK ? n - start : BLOCK;
-        keys_of(points + 3 * start, many, inverse_size, first, keys);
-        while (slots && 2 * (uint64_t)(voxels + many) > count) { /* so that half stays free whatever this block brings */
-            slot *more = grown(slots, count);
-            if (!more) free(slots);
-            slots = more;
-            count *= 4;
-            last = NULL;
-        }
-        for (int64_t k = 0; slots && k < many; k++) {
-            if (!last || last->key != keys[k]) last = place(slots, count - 1, keys[k]);
-            if (last->voxel < 0) *last = (slot){keys[k], voxels++};
-            voxel[start + k] = (int32_t)last->voxel;
+    for (int k = 0; k < 3 * BATCH; k++) first[k] = cell_of(low[k % 3], inverse_size);
+    for (int k = 0; k < 64; k++) met[k] = (recent){UINT64_MAX, NULL};
+    for (int64_t start = 0; start < n && voxels >= 0; start += BATCH) {
+        int64_t many = n - start < BATCH ? n - start : BATCH;
+        places_of(points + 3 * start, many, inverse_size, first, place);
+        for (int64_t k = 0; k < many; k++) {
+            int32_t a = place[3 * k], b = place[3 * k + 1], c = place[3 * k + 2];
+            uint64_t key = (uint64_t)(a >> 2) << 42 | (uint64_t)(b >> 2) << 21 | (uint64_t)(c >> 2); /* 21 bits an axis are enough */
+            recent *hit = met + low_bits(a >> 2, b >> 2, c >> 2);
+            if (hit->key != key) {
+                const void *before = t.cells;
+                *hit = (recent){key, cells_of(&t, key)};
+                if (!hit->cells) {
+                    voxels = -1;
+                    break;
+                }
+                for (int m = 0; t.cells != before && m < 64; m++) /* the cells have moved */
+                    if (met + m != hit) met[m].key = UINT64_MAX;
+            }
+            int32_t *cell = hit->cells + low_bits(a, b, c);
+            if (*cell < 0) *cell = (int32_t)voxels++;
+            voxel[start + k] = *cell;
         }
     }
-    int done = slots != NULL;
-    free(slots);
-    return done ? voxels : -1;
+    free(t.keys);
+    free(t.blocks);
+    free(t.cells);
+    return voxels;
 }
 
-/* What fell into one voxel; one cache line without the normals. */
+/* What fell into one voxel. Colours have room for 16 million points. */
 typedef struct {
     double sum[3];
-    int64_t count, colour[3];
+    uint32_t count, colour[3];
 } bin;
 
 static void divide(const bin *bins, const double (*turns)[3], int64_t m, float *centres, uint8_t *colours, float *directions)
 {
     for (int64_t v = 0; v < m; v++) {
+        uint64_t count = bins[v].count;
         for (int axis = 0; axis < 3; axis++) {
-            centres[3 * v + axis] = (float)(bins[v].sum[axis] / (double)bins[v].count);
-            if (colours) colours[3 * v + axis] = (uint8_t)((2 * bins[v].colour[axis] + bins[v].count) / (2 * bins[v].count));
+            centres[3 * v + axis] = (float)(bins[v].sum[axis] / (double)count);
+            if (colours) colours[3 * v + axis] = (uint8_t)((2 * (uint64_t)bins[v].colour[axis] + count) / (2 * count));
         }
         if (!directions) continue;
         const double *t = turns[v];
