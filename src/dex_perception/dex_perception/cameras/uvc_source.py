@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError
 from dex_perception.cameras.replay import Player
 from dex_perception.cameras.uvc_device import exposure_time
+from dex_perception.cameras.uvc_reader import NewestReader
 
-JOIN_S = 2.0
 LEAST_RATE = 0.9
 """A driver that offers less of the rate asked for is refused."""
 
@@ -66,7 +66,7 @@ class Mode:
 
 
 class V4l2Source:
-    """The newest picture of a V4L2 device. A thread of its own reads it, so that no picture waits in the kernel.
+    """The newest picture of a V4L2 device.
 
     Args:
         path: stable path of the device.
@@ -76,12 +76,8 @@ class V4l2Source:
 
     def __init__(self, path: Path, mode: Mode, open_capture: Callable[[str, int], Any] = cv2.VideoCapture) -> None:
         self._path, self._mode, self._open_capture = path, mode, open_capture
-        self._changed = threading.Condition()
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._newest: Picture | None = None
-        self._failure = ""
-        self._stamps, self._dropped = "", 0
+        self._reader: NewestReader[Picture] | None = None
+        self._stamps = ""
 
     def open(self) -> None:
         """Opens and sets the device, and starts to read.
@@ -96,37 +92,34 @@ class V4l2Source:
         except ConfigError:
             capture.release()
             raise
-        self._newest, self._failure, self._dropped, self._stop = None, "", 0, threading.Event()
-        self._thread = threading.Thread(target=self._read, args=(capture, self._stop), name=f"read {self._path.name}", daemon=True)
-        self._thread.start()
+        numbers = itertools.count(1)
+        self._reader = NewestReader(f"camera {self._path.name}", lambda: self._read(capture, numbers), capture.release)
+        self._reader.start()
 
     def take(self, timeout_s: float) -> Picture | None:
         """The newest picture not handed out yet. Raises ConnectionLostError: not open, unplugged, or the driver has stopped."""
-        if self._thread is None:
+        if self._reader is None:
             raise ConnectionLostError(f"camera {self._path.name} is not open")
-        with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or bool(self._failure), max(0.0, timeout_s))
-            newest, self._newest = self._newest, None
-            failure = self._failure
-        if newest is None and (failure or not self._path.exists()):
-            raise ConnectionLostError(failure or self._gone())
+        newest = self._reader.take(timeout_s)
+        if newest is None and not self._path.exists():
+            raise self._gone()
         return newest
 
     def close(self) -> None:
-        """Ends the thread, which releases the device. One that hangs in its driver releases it when that lets go (OpenCV: after 10 s)."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_S)
-        self._thread = self._newest = None
+        """Lets the device go; one that hangs in its driver goes when OpenCV gives up on it, after 10 s."""
+        if self._reader is not None:
+            self._reader.stop()
+        self._reader = None
 
     def details(self) -> dict[str, str]:
         """Device, mode, where the stamps come from, and how many pictures gave way to a newer one."""
-        return {"device": str(self._path), "mode": str(self._mode), "stamps": self._stamps or "none yet", "dropped": str(self._dropped)}
+        dropped = self._reader.dropped if self._reader else 0
+        return {"device": str(self._path), "mode": str(self._mode), "stamps": self._stamps or "none yet", "dropped": str(dropped)}
 
     def _opened(self) -> Any:
         real = self._path.resolve()
         if not real.exists():
-            raise ConnectionLostError(self._gone())
+            raise self._gone()
         if not os.access(real, os.R_OK | os.W_OK):
             raise DeviceError(f"{self._path} ({real}) may not be opened by this user; add the user to the group 'video' and log in again",
                               code="permission_denied")
@@ -137,35 +130,20 @@ class V4l2Source:
                               "video-index1, carries only metadata)", code="device_busy")
         return capture
 
-    def _read(self, capture: Any, stop: threading.Event) -> None:
-        failure, sequence = f"camera {self._path.name} was closed", 0
+    def _read(self, capture: Any, numbers: Iterator[int]) -> Picture:
         try:
-            while not stop.is_set():
-                good, bgr = capture.read()
-                monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
-                if not good:
-                    failure = f"camera {self._path.name} has stopped: its driver gives no pictures" if self._path.exists() else self._gone()
-                    break
-                sequence += 1
-                exposure = exposure_time(capture.get(cv2.CAP_PROP_POS_MSEC), monotonic_ns, wall_ns)
-                self._put(Picture(bgr, exposure.stamp_ns, sequence), exposure.source)
+            good, bgr = capture.read()
         except cv2.error as error:
-            failure = f"camera {self._path.name}: OpenCV cannot read its pictures: {error}"
-        finally:
-            capture.release()
-            with self._changed:
-                if stop is self._stop:  # a thread that hung through a reconnect has no say in the new connection
-                    self._failure = failure
-                    self._changed.notify_all()
+            raise ConnectionLostError(f"camera {self._path.name}: OpenCV cannot read its pictures: {error}") from error
+        monotonic_ns, wall_ns = time.monotonic_ns(), time.time_ns()
+        if not good:
+            raise ConnectionLostError(f"camera {self._path.name} has stopped: its driver gives no pictures") if self._path.exists() else self._gone()
+        exposure = exposure_time(capture.get(cv2.CAP_PROP_POS_MSEC), monotonic_ns, wall_ns)
+        self._stamps = exposure.source
+        return Picture(bgr, exposure.stamp_ns, next(numbers))
 
-    def _put(self, picture: Picture, stamps: str) -> None:
-        with self._changed:
-            self._dropped += self._newest is not None
-            self._newest, self._stamps = picture, stamps
-            self._changed.notify_all()
-
-    def _gone(self) -> str:
-        return f"camera {self._path.name} was unplugged"
+    def _gone(self) -> ConnectionLostError:
+        return ConnectionLostError(f"camera {self._path.name} was unplugged")
 
 
 class VideoFileSource:
