@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from dex_bringup.device.machine import LIBRARIES, NEEDED, SerialPort, in_dialout, libraries, limits, port_problem, round_trip, serial_ports
-from dex_bringup.doctor import _devices, _ping, _running
+from dex_bringup.doctor import _compiled, _devices, _ping, _running
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import ConfigError, DeviceError
+from dex_core.native import compiler
 
 
 def cell_at(address: str) -> CellConfig:
@@ -81,3 +82,23 @@ def test_a_round_trip_needs_an_address_and_an_answer() -> None:
         round_trip(":502")
     with pytest.raises(DeviceError, match="does not answer"):
         round_trip("no-such-host.invalid:502", count=1)
+
+
+def test_compiled_parts_are_told_and_so_is_their_absence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DEX_KERNEL", raising=False)
+    monkeypatch.setenv("DEX_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setenv("CC", "")
+    found = {finding.topic: finding for finding in _compiled()}
+    assert set(found) == {"compiled kernel", "compiled clouds"}
+    assert all(finding.level == "note" and "slower: no C compiler" in finding.text for finding in found.values())
+    assert "clouds are computed without" in found["compiled clouds"].text
+
+
+def test_a_kernel_that_is_not_wanted_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiler() is None:
+        pytest.skip("needs a C compiler")
+    monkeypatch.setenv("DEX_KERNEL", "numpy")
+    assert all(finding.level == "note" and "DEX_KERNEL" in finding.text for finding in _compiled())
+    monkeypatch.delenv("DEX_KERNEL")
+    assert all(finding.level == "ok" and finding.text.endswith(".so") for finding in _compiled())

@@ -52,6 +52,7 @@ def examine(cell_name: str, reach: bool, ping: Sequence[str] = ()) -> Iterator[F
     """
     yield Finding("machine", "ok", f"{platform.platform()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     yield from _installed()
+    yield from _compiled()
     yield from (
         _attempt(topic, check)
         for topic, check in (("messages", _messages), ("offscreen pictures", _egl), ("run folder", _run_folder))
@@ -90,6 +91,21 @@ def _installed() -> Iterator[Finding]:
                 yield Finding("rclpy", "ok", f"from the ROS install {os.environ.get('ROS_DISTRO', '')}")
             else:
                 yield Finding(name, "note" if name in _OPTIONAL else "missing", _OPTIONAL.get(name, "not installed; run: make setup"))
+
+
+def _compiled() -> Iterator[Finding]:
+    """The parts in C; without them the stack works, slower."""
+    from dex_core.native import LIBRARIES
+
+    for library in LIBRARIES:
+        topic = f"compiled {library.name}"
+        try:
+            built = library.ensure_built()
+        except DexError as error:
+            yield Finding(topic, "note", f"{library.without}: {error}")
+        else:
+            unused = os.environ.get("DEX_KERNEL", "") == "numpy"
+            yield Finding(topic, "note" if unused else "ok", f"{library.without}: DEX_KERNEL=numpy asks for that" if unused else f"{built}")
 
 
 def _messages() -> str:
