@@ -51,11 +51,16 @@ def found_in(view: View, inside: NDArray[np.bool_], confidence: float) -> Found 
     )
 
 
+def view_normals(view: View) -> NDArray[np.float32]:
+    """(H * W, 3) normals of every pixel in the world, NaN where the picture gives none."""
+    step = int(np.clip(round(NORMAL_REACH_M / (2.0 * view.pixel_size_m)), 1, MOST_STEP))
+    flat = normals(view.picture.depth_m, view.picture.intrinsics, step=step).reshape(-1, 3)
+    return flat @ view.pose_camera_in_world[:3, :3].T.astype(np.float32)
+
+
 def _normals(view: View, cloud: Cloud) -> NDArray[np.float32]:
     """(K, 3) in the world; where the picture gives none, at edges, that of the nearest point that has one, else the way to the camera."""
-    step = int(np.clip(round(NORMAL_REACH_M / (2.0 * view.pixel_size_m)), 1, MOST_STEP))
-    flat = normals(view.picture.depth_m, view.picture.intrinsics, step=step).reshape(-1, 3)[cloud.pixels]
-    turned = flat @ view.pose_camera_in_world[:3, :3].T.astype(np.float32)
+    turned = view_normals(view)[cloud.pixels]
     known = np.isfinite(turned).all(axis=1)
     if not known.any():
         towards = view.pose_camera_in_world[:3, 3].astype(np.float32) - cloud.points_m
