@@ -18,7 +18,10 @@ from dex_core.config.strict import to_plain
 from dex_core.errors import BundleError, DexError
 
 _MARKS = {True: "✓", False: "✗", None: "·"}
-FORMATS = {"dexlatent": "XL-VLA's released latent space, checkpoint_epoch_1000.pt"}
+FORMATS = {
+    "dexlatent": "XL-VLA's released latent space, checkpoint_epoch_1000.pt",
+    "point_sam": "Point-SAM's released weights, model.safetensors",
+}
 """What can be imported; the reader of each is handed in, as it needs torch."""
 Importers = Mapping[str, Callable[[Sequence[str]], int]]
 

@@ -101,7 +101,7 @@ def test_a_length_that_became_a_constant_is_refused() -> None:
 def test_weights_inside_or_beside_the_graph(tmp_path, inline: bool) -> None:
     layer = torch.nn.Linear(3, 4096)
     axes = {"x": {0: "B"}, "y": {0: "B"}}
-    data = save_onnx(layer, {"x": torch.randn(2, 3)}, ["y"], axes, {"B": (1, 9)}, tmp_path / "big.onnx", inline=inline)
+    data = save_onnx(layer, {"x": torch.randn(2, 3)}, ["y"], axes, {"B": (1, 9)}, tmp_path / "big.onnx", inline_bytes=1 << 20 if inline else 0)
     assert data == (None if inline else tmp_path / "big.onnx.data")
     assert ((tmp_path / "big.onnx").stat().st_size >= 4 * 4 * 4096) == inline
     session = onnxruntime.InferenceSession(str(tmp_path / "big.onnx"), providers=["CPUExecutionProvider"])

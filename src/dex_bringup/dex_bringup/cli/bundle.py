@@ -11,7 +11,8 @@ EXAMPLES = """examples:
   dex bundle verify ./mine --cell none       a bundle alone
   dex bundle verify xl_vla_tabletop --json
   dex bundle info xl_vla_tabletop            what its manifest says
-  dex bundle import dexlatent checkpoint_epoch_1000.pt --out models/dexlatent"""
+  dex bundle import dexlatent checkpoint_epoch_1000.pt --out models/dexlatent
+  dex bundle import point_sam model.safetensors --out models/point_sam"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -23,10 +24,16 @@ def main(argv: Sequence[str]) -> int:
         top = parser()
         top.epilog, top.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
         top.parse_args(list(argv) or ["--help"])
-    return int(bundle(list(argv), {"dexlatent": _dexlatent}))
+    return int(bundle(list(argv), {"dexlatent": _dexlatent, "point_sam": _point_sam}))
 
 
 def _dexlatent(argv: Sequence[str]) -> int:
     from dex_learn.dexlatent import main as dexlatent
 
     return int(dexlatent(argv))
+
+
+def _point_sam(argv: Sequence[str]) -> int:
+    from dex_learn.point_sam.command import main as point_sam
+
+    return int(point_sam(argv))

@@ -38,11 +38,11 @@ def to_onnx(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[s
 
 
 def save_onnx(
-    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, bounds: Bounds, file: Path, *, inline: bool
+    module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], axes: Axes, bounds: Bounds, file: Path, *, inline_bytes: int
 ) -> Path | None:
-    """As ``to_onnx``, into a file; unless ``inline``, the weights lie beside it in ``<file>.data``, whose path is returned."""
+    """As ``to_onnx``, into a file; above ``inline_bytes`` (2 GiB is ONNX's own end) the weights lie in ``<file>.data``, whose path is returned."""
     model = _model(module, inputs, outputs, axes, bounds)
-    if inline:
+    if model.ByteSize() <= inline_bytes:
         onnx.save_model(model, file)
         return None
     data = file.with_name(file.name + ".data")
