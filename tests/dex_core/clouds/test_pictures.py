@@ -108,6 +108,32 @@ def test_edges_are_not_bridged() -> None:
     assert np.nanmax(angles_deg(normals(depth, CAMERA), true)) < 0.1
 
 
+def folded(noise: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A roof of two planes seen from above: depth, normals, and distance of each pixel from the ridge [px]."""
+    left, right = plane(CAMERA, [-0.8, 0, -1], [0.0, 0, 0.7]), plane(CAMERA, [0.8, 0, -1], [0.0, 0, 0.7])
+    ahead = left.depth_m > right.depth_m
+    depth = np.where(ahead, left.depth_m, right.depth_m)
+    depth = 1.0 / (1.0 / depth + noise * np.random.default_rng(4).normal(size=depth.shape))
+    return depth, np.where(ahead[..., None], left.normals, right.normals), np.abs(rays(CAMERA)[..., 0] * CAMERA.fx)
+
+
+@pytest.mark.parametrize(("noise", "worst_deg"), [(0.0, 3.0), (0.002, 10.0)])
+def test_a_ridge_is_kept(noise: float, worst_deg: float) -> None:
+    depth, true, apart = folded(noise)
+    angle = angles_deg(normals(depth, CAMERA), true)
+    near = (apart > 3.0) & (apart < 7.0)  # the window reaches six pixels
+    assert np.median(angle[near]) < worst_deg
+    assert np.median(angle[near]) < 0.5 * np.median(angles_deg(normals(depth, CAMERA, noise_per_m=10.0), true)[near])  # without a search for ridges
+
+
+def test_a_round_surface_is_no_ridge() -> None:
+    depth, true = sphere(CAMERA, [0.02, -0.01, 0.5], 0.06)
+    behind = plane(CAMERA, [0, 0, -1], [0, 0, 1.0])
+    depth, true = nearest_of(View(depth, true), behind)
+    facing = (depth < 0.9) & ((true * rays(CAMERA)).sum(axis=-1) / np.linalg.norm(rays(CAMERA), axis=-1) < -0.7)
+    assert np.median(angles_deg(normals(depth, CAMERA, step=1), true)[facing]) < 1.0
+
+
 def test_normals_of_a_sphere() -> None:
     depth, true = sphere(CAMERA, [0.02, -0.01, 0.5], 0.15)
     depth = depth.astype(np.float32)

@@ -13,6 +13,7 @@ BENCHES = {
     "ik-cold-start": "import, build and first answer of the hand IK: time and memory",
     "arm-ik": "tool pose to joints, beside other libraries: time, share solved, jumps",
     "collision": "smallest distance of a whole cell with its gradient, and of a chunk",
+    "clouds": "a depth picture to coloured points, voxels and normals, beside NumPy and open3d: time, error of the normals",
     "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
     "cross-hand": "one latent policy on every hand, beside padded joints and retargeting from one hand: success in lockstep",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",

@@ -70,4 +70,5 @@ def nearest_of(*views: View) -> View:
 
 def angles_rad(found: NDArray, true: NDArray) -> NDArray[np.float64]:
     """Angles between two pictures of unit normals (..., 3) [rad]; NaN where one is unknown."""
-    return np.arccos(np.clip((np.asarray(found, dtype=np.float64) * true).sum(axis=-1), -1.0, 1.0))
+    apart = np.linalg.norm(np.asarray(found, dtype=np.float64) - true, axis=-1)  # exact where an arc cosine is not: at small angles
+    return 2.0 * np.arcsin(np.minimum(0.5 * apart, 1.0))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.clouds.rays import Rays
-from dex_core.clouds.window import BETTER, CREASE, HALVES, OFFSETS, SPARSE, Fit
+from dex_core.clouds.window import BETTER, CREASE, HALVES, OFFSETS, OPPOSITE, SPARSE, Fit
 
 Floats = NDArray[np.float32]
 _U, _V = (axis.ravel() for axis in np.meshgrid(OFFSETS, OFFSETS))
@@ -96,12 +96,13 @@ def _crease_level(variance: Floats, fit: Fit) -> np.float32:
 
 
 def _halves(rises: Floats, on: NDArray[np.bool_], variance: Floats, least: int) -> Planes:
-    """For (25, P) samples of folded windows: the half that is most of a plane; good where it is far more of one than the whole."""
+    """For (25, P) samples of folded windows: the half that is most of a plane; good where it is far more of one than the whole and its opposite."""
     best = variance * BETTER
     chosen = Planes(*(np.zeros_like(variance) for _ in range(4)), np.zeros(variance.shape, dtype=bool))
-    for part in HALVES:
-        found = _fitted(rises, on & _within(part)[:, None], least)
-        take = found.good & (found.variance < best)
+    halves = [_fitted(rises, on & _within(part)[:, None], least) for part in HALVES]
+    for place, found in enumerate(halves):
+        other = halves[place ^ 1]
+        take = found.good & (found.variance < best) & (~other.good | (found.variance < OPPOSITE * other.variance))
         best = np.where(take, found.variance, best)
         chosen = Planes(*(np.where(take, new, old) for new, old in zip(found[:4], chosen[:4], strict=True)), chosen.good | take)
     return chosen

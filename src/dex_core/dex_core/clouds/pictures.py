@@ -19,6 +19,7 @@ from dex_core.errors import ShapeError
 STEEPEST_RAD = math.radians(75.0)
 NOISE_PER_M = 0.008
 LEAST = 8
+STEP = 3
 LARGEST_STEP = 8
 
 
@@ -41,14 +42,14 @@ def from_depth(depth_m: NDArray, intrinsics: Intrinsics, rgb: NDArray[np.uint8] 
 
 
 def normals(
-    depth_m: NDArray, intrinsics: Intrinsics, *, step: int = 3, steepest_rad: float = STEEPEST_RAD, noise_per_m: float = NOISE_PER_M,
+    depth_m: NDArray, intrinsics: Intrinsics, *, step: int = STEP, steepest_rad: float = STEEPEST_RAD, noise_per_m: float = NOISE_PER_M,
 ) -> NDArray[np.float32]:
     """Surface normals from the neighbourhood of every pixel, pointing to the camera's side.
 
     A plane is linear in 1 / depth over the rays, and a stereo camera's noise is even in 1 / depth; so a plane of least squares is fitted to 1 / depth
     over 5 x 5 samples. Only samples that can belong to the pixel's own surface count, so an edge is not bridged: those whose depth differs by no more
     than a surface of the steepest slope, and noise, explain. Where a window looks less like a plane than the picture's windows do, one half of it is
-    taken if it looks far more like one: so the faces of a box keep their normals up to their common edge.
+    taken if it looks far more like one, and more than the opposite half: so the faces of a box keep their normals up to their common edge.
 
     Args:
         depth_m, intrinsics: as for ``from_depth``.

@@ -18,8 +18,10 @@ CREASE = np.float32(2.0)
 """Times the picture's median variance: looks no more like one plane."""
 BETTER = np.float32(0.3)
 """Of the whole window's variance: what the fit of a half must fall below to replace it."""
+OPPOSITE = np.float32(0.5)
+"""Of the opposite half's variance: the same. Halves that both look like planes are a curved surface, whose normal the whole window tells best."""
 HALVES = ((-2, 0, -2, 2), (0, 2, -2, 2), (-2, 2, -2, 0), (-2, 2, 0, 2))
-"""Left, right, upper and lower half of the window: first and last column, first and last row."""
+"""Left and right, upper and lower half of the window: first and last column, first and last row. Opposite ones stand side by side."""
 
 
 @dataclass(frozen=True)

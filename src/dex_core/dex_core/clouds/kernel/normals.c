@@ -10,6 +10,7 @@
 #define SPARSE 4             /* every fourth row and column tells the picture's noise */
 #define CREASE 2.0f          /* times the median variance: looks no more like a plane */
 #define BETTER 0.3f          /* of the whole window's variance: what a half must fall below to replace it */
+#define OPPOSITE 0.5f        /* of the opposite half's variance: the same; halves that are both planes are a curved surface */
 
 /* Sums over the samples of one window: their number, columns and rows, and the rises of 1 / depth over the pixel's own. */
 typedef struct {
@@ -227,7 +228,7 @@ static float crease_level(const dex_fit *fit, const float *variance, float *scra
     return level > fit->level_floor ? level : fit->level_floor;
 }
 
-/* Second pass: the first `count` of LANES pixels, whose windows are no plane, take the half of it that is far more of one. */
+/* Second pass: the first `count` of LANES pixels, whose windows are no plane, take the half of it that is far more of one than the whole and the other half. */
 static void halves(const picture *p, const int32_t *pixel, int count, const float *variance, float *normals)
 {
     static const int8_t part[4][4] = {{0, 2, 0, 4}, {2, 4, 0, 4}, {0, 4, 0, 2}, {0, 4, 2, 4}}; /* first and last column, first and last row */
@@ -248,14 +249,17 @@ static void halves(const picture *p, const int32_t *pixel, int count, const floa
     }
     compare(fit, near, rise, on);
     best *= BETTER;
-    plane chosen = {.along = (vf){0}};
+    plane chosen = {.along = (vf){0}}, half[4];
     for (int h = 0; h < 4; h++) {
         sums s;
         for (int k = 0; k < 25; k++)
             kept[k] = k % 5 >= part[h][0] && k % 5 <= part[h][1] && k / 5 >= part[h][2] && k / 5 <= part[h][3] ? on[k] : (vi){0};
         some(rise, kept, &s);
-        plane f = fitted(&s, (float)fit->least);
-        vi take = f.good & (f.variance < best);
+        half[h] = fitted(&s, (float)fit->least);
+    }
+    for (int h = 0; h < 4; h++) {
+        plane f = half[h], other = half[h ^ 1];
+        vi take = f.good & (f.variance < best) & (~other.good | (f.variance < OPPOSITE * other.variance));
         best = choose(take, f.variance, best);
         chosen.along = choose(take, f.along, chosen.along);
         chosen.down = choose(take, f.down, chosen.down);
