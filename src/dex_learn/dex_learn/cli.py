@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from dex_core.errors import DexError
 from dex_learn.latent.command import add_latents
+from dex_learn.picker.command import add_picker
 from dex_learn.policy.command import add_commands as add_policy
 
 
@@ -33,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_latents(commands)
     add_policy(commands)
+    add_picker(commands)
     return parser
 
 

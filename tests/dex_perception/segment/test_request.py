@@ -52,7 +52,7 @@ def test_pixel_clicks_land_on_their_things(scene: Callable, middle: Callable) ->
     prompt = read(click(*middle(labels, 1), (*against, False)), view)
     truth = labels.reshape(-1)[view.cloud.pixels]
     on = [truth[np.abs(view.cloud.points_m - p).sum(axis=1).argmin()] for p in prompt.clicks.points_m]
-    assert on == [1, 2] and prompt.clicks.positive.tolist() == [True, False] and prompt.confidence == 1.0
+    assert on == [1, 2] and prompt.clicks.positive.tolist() == [True, False] and not prompt.note
 
 
 @given(column=st.floats(-400, 400), row=st.floats(-400, 400))
@@ -129,8 +129,8 @@ class FakeReader:
 def test_words_go_by_the_reader(scene: Callable, middle: Callable) -> None:
     view, labels = scene().view()
     place = view.cloud.points_m[view.near_pixel(*middle(labels, 3), 3)]
-    prompt = read(Request(text="the blue box"), view, reader=FakeReader(Meant(0.7, point_m=place, label="box")))
-    assert prompt.confidence == 0.7 and prompt.label == "box"
+    prompt = read(Request(text="the blue box"), view, reader=FakeReader(Meant(0.7, point_m=place)))
+    assert prompt.note == "fake read the words with 0.70"
     np.testing.assert_allclose(prompt.clicks.points_m[0], place)
     rows, columns = np.nonzero(labels == 2)
     boxed = read(Request(text="the ball"), view, reader=FakeReader(Meant(0.6, box_px=(columns.min(), rows.min(), columns.max(), rows.max()))))

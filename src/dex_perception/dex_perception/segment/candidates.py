@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from dex_core.clouds import nearest
 from dex_perception.segment.found import view_normals
-from dex_perception.segment.geometric import cube_of
-from dex_perception.segment.growing import regions
+from dex_perception.segment.growing import picture_regions
 from dex_perception.segment.view import View
 
 VERSION = "things_v1"
 """Changes with any change of the numbers below: a picker trained with others refuses these."""
 LEAST_POINTS, MOST_THINGS = 40, 24
+STEP_PIXELS, STEP_M = 1.5, 0.004
+"""How far neighbouring pixels of one thing lie apart: a surface seen at an angle, and noise."""
 HUES, GREYS, LAYERS, RINGS, TILTS = 12, 4, 6, 6, 4
 COLOURFUL = 0.22
 """Saturation times value from which a pixel counts as coloured."""
@@ -46,9 +47,9 @@ class Things:
 def things_in(view: View) -> Things:
     """What stands off the table, thing by thing: those that touch are one."""
     off = np.flatnonzero(view.standing.off)
-    number = regions(view.cloud.points_m[off], cube_of(view.cloud.points_m[off]))
-    sizes = np.bincount(number, minlength=1)[:MOST_THINGS]
-    order = np.argsort(number, kind="stable")
+    number = picture_regions(view.cloud.points_m[off], view.cloud.pixels[off], view.size_hw, STEP_PIXELS * view.pixel_size_m + STEP_M)
+    sizes = np.bincount(number[number >= 0], minlength=1)[:MOST_THINGS]
+    order = np.argsort(number, kind="stable")[np.count_nonzero(number < 0) :]
     members = tuple(off[part] for part in np.split(order, np.cumsum(sizes))[: len(sizes)] if len(part) >= LEAST_POINTS)
     if not members:
         return Things((), np.zeros((0, FEATURES), np.float32), np.zeros((0, 3), np.float32))

@@ -26,7 +26,7 @@ class Trust:
     """What a mask must be to be an object.
 
     Attributes:
-        confidence: least, of the segmenter and of the reader of words.
+        confidence: least, of the segmenter.
         points: least, of the object's cloud.
         largest_share: of the workspace's points; a mask that takes nearly all of them found nothing.
     """
@@ -77,10 +77,10 @@ class Eye:
             marks.append(self._now_ns())
             mask = self.segmenter.decode(encoded, prompt.clicks)
             marks.append(self._now_ns())
-            found = self._believed(view, mask.inside, min(mask.confidence, prompt.confidence))
+            found = self._believed(view, mask.inside, mask.confidence)
             if tracker is not None:
                 tracker.accept(found, view)
-            result = replace(blank, object=found, confidence=found.confidence, detail=prompt.label)
+            result = replace(blank, object=found, confidence=found.confidence, detail=prompt.note)
         except NoTarget as error:
             result = replace(blank, code=error.code, detail=str(error), confidence=getattr(error, "confidence", 0.0))
         except DexError as error:

@@ -32,16 +32,14 @@ class Meant:
     """What words mean in one picture.
 
     Attributes:
-        confidence: 0 to 1.
+        confidence: 0 to 1, by the reader's own measure; it has already decided that this is enough.
         box_px: x_min, y_min, x_max, y_max [px]; None when there is a point.
         point_m: (3,) on the object, world frame [m]; None when there is a box.
-        label: what it was taken for.
     """
 
     confidence: float
     box_px: tuple[float, float, float, float] | None = None
     point_m: NDArray[np.float32] | None = None
-    label: str = ""
 
 
 class Reader(Protocol):
@@ -56,11 +54,10 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Prompt:
-    """Clicks, and how sure their reading is (1 for clicks, boxes and points)."""
+    """Clicks, and for words who read them and how sure that was."""
 
     clicks: Clicks
-    confidence: float = 1.0
-    label: str = ""
+    note: str = ""
 
 
 def read(request: Request, view: View, pose_points_in_world: NDArray[np.float64] | None = None, reader: Reader | None = None) -> Prompt:
@@ -75,14 +72,14 @@ def read(request: Request, view: View, pose_points_in_world: NDArray[np.float64]
     Raises:
         NoTarget: with the reason.
     """
-    confidence, label = 1.0, ""
+    note = ""
     first: list[Sequence[float]] = []
     against: list[Sequence[float]] = []
     if request.kind == "text":
         if reader is None:
             raise NoTarget("words were given; the cell has neither a detector nor a picker", code="no_text_model")
         meant = reader.find(request.text, view)
-        confidence, label = meant.confidence, meant.label
+        note = f"{reader.name} read the words with {meant.confidence:.2f}"
         if meant.point_m is not None:
             first.append(meant.point_m)
         elif meant.box_px is not None:
@@ -95,7 +92,7 @@ def read(request: Request, view: View, pose_points_in_world: NDArray[np.float64]
     for place, positive in zip(request.points_m, request.point_positive, strict=True):
         (first if positive else against).append(_at_point(pose[:3, :3] @ place + pose[:3, 3], view, positive=bool(positive)))
     points = np.array([*first, *against], dtype=np.float32)
-    return Prompt(Clicks(points, np.arange(len(points)) < len(first)), confidence, label)
+    return Prompt(Clicks(points, np.arange(len(points)) < len(first)), note)
 
 
 def _at_pixel(place: NDArray[np.float64], view: View) -> NDArray[np.float32]:

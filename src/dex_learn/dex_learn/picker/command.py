@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``dex learn picker``: trains the picker that turns words into a click."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from dex_core.config import find_share
+from dex_core.errors import DexError
+
+WORDS = (
+    "Trains the text-conditioned picker of the segmentation node. Renders tabletop scenes, makes up sentences about them, trains a small network "
+    "that says whether words describe a thing, and scores it on scenes of the split that it never saw. Writes a bundle.\n"
+    "Stop it at any time; the same line goes on where it stopped."
+)
+EXAMPLES = """example:
+  python -m dex_learn.cli picker --out /tmp/tabletop_picker --scenes 3000 --steps 12000
+  python -m dex_learn.cli picker --out /tmp/quick --scenes 200 --steps 500 --work /tmp/quick_work"""
+UNSEEN_SEED = 900_001
+"""Scenes that scores are of are drawn with this seed, whatever the training's."""
+
+
+def add_picker(commands: argparse._SubParsersAction) -> None:
+    """Puts the command into the parser of ``dex learn``."""
+    parser = commands.add_parser(
+        "picker", help=WORDS.split(".")[0], description=f"{WORDS}\n\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(handler=picker)
+    parser.add_argument("--out", type=Path, help="folder of the bundle (models/tabletop_picker)")
+    parser.add_argument("--scenes", type=int, default=3000, help="rendered for training (%(default)s)")
+    parser.add_argument("--unseen", type=int, default=500, help="rendered for the scores (%(default)s)")
+    parser.add_argument("--sentences", type=int, default=1000, help="of each kind, for the scores (%(default)s)")
+    parser.add_argument("--steps", type=int, default=12000, help="optimiser steps (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of scenes, sentences and weights (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (%(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/dex_picker"), help="folder for rendered tables and the checkpoint (%(default)s)")
+    parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
+
+
+def picker(arguments: argparse.Namespace) -> int:
+    """Runs the command; returns the exit status."""
+    for name in ("scenes", "unseen", "sentences", "steps", "threads"):
+        if getattr(arguments, name) < 1:
+            raise DexError(f"--{name} {getattr(arguments, name)}: at least 1", code="bad_argument")
+    import torch
+
+    from dex_learn.export import code_revision
+    from dex_learn.picker.bundle import MARGIN, chances_of, export, write
+    from dex_learn.picker.scores import DEFINITIONS, score
+    from dex_learn.picker.tables import read_tables
+    from dex_learn.picker.train import Training, train
+    from dex_learn.progress import progress
+
+    code = code_revision(arguments.code)
+    torch.set_num_threads(arguments.threads)
+    cache = arguments.work / "tables"
+    with progress("scenes to learn from", arguments.scenes) as told:
+        tables = read_tables(cache, "train", arguments.scenes, arguments.seed, told)
+    training = Training(steps=arguments.steps, seed=arguments.seed)
+    with progress("training", training.steps) as told:
+        net = train(tables, training, arguments.work, told)
+    with progress("unseen scenes", arguments.unseen) as told:
+        unseen = read_tables(cache, "unseen", arguments.unseen, UNSEEN_SEED, told)
+    graph, cases, parity = export(net, tables)
+    least = 0.5
+    found = {
+        "definitions": DEFINITIONS, "least": least, "margin": MARGIN, "unseen_scenes": len(unseen), "parity": parity,
+        "unseen": score(chances_of(graph), unseen, arguments.sentences, 1, least, MARGIN),
+        "trained_on": score(chances_of(graph), tables, arguments.sentences, 1, least, MARGIN),
+    }
+    out = arguments.out or find_share("models") / "tabletop_picker"
+    write(out, graph, cases, training, scenes=len(tables), scores=found, code=code, notes=f"dex learn picker --scenes {arguments.scenes}")
+    sys.stdout.write(json.dumps({"bundle": str(out), "scores": found}, indent=1) + "\n")
+    return 0
