@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install torch==2.13.0")
 
+from dex_core import clouds  # noqa: E402
 from dex_learn.points import ball_query, farthest_points, gather, group, interpolate, interpolation_weights, nearest, squared_distances  # noqa: E402
 
 RNG_SEED = 5
@@ -165,3 +166,24 @@ class TestInterpolation:
     def test_a_constant_stays_constant(self) -> None:
         index, weight = interpolation_weights(t(cloud(2, 33)), t(cloud(2, 5, seed=8)))
         np.testing.assert_allclose(interpolate(torch.full((2, 5, 1), 4.25), index, weight).numpy(), 4.25, rtol=1e-6)
+
+
+class TestTheCoresOwn:
+    """What training and graphs do, the node does in dex_core.clouds: the same points, neighbours and values."""
+
+    def test_farthest_points(self) -> None:
+        points = scattered(400)
+        np.testing.assert_array_equal(farthest_points(t(points[None]), 50)[0].numpy(), clouds.farthest_points(points, 50))
+
+    def test_nearest(self) -> None:
+        points, queries = scattered(400), cloud(1, 30, seed=6)[0]
+        index, squared = nearest(t(queries[None]), t(points[None]), 5)
+        found = clouds.nearest(queries, points, 5)
+        np.testing.assert_array_equal(index[0].numpy(), found.indices)
+        np.testing.assert_allclose(squared[0].sqrt().numpy(), found.distances_m, atol=1e-7)
+
+    def test_interpolation(self) -> None:
+        points, queries, values = scattered(400), cloud(1, 30, seed=6)[0], cloud(1, 400, seed=7)[0]
+        index, weight = interpolation_weights(t(queries[None]), t(points[None]))
+        found = interpolate(t(values[None]), index, weight)[0].numpy()
+        np.testing.assert_allclose(found, clouds.interpolate(queries, points, values), atol=1e-5)
