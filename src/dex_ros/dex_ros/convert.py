@@ -148,7 +148,7 @@ def pixels_to_msg(pixels: NDArray[Any], encoding: str, stamp_ns: int, frame_id: 
     msg.header.stamp = time_to_msg(stamp_ns)
     msg.header.frame_id = frame_id
     data = array.array("B")
-    data.frombytes(np.ascontiguousarray(pixels).data)
+    data.frombytes(np.ascontiguousarray(pixels).data.cast("B"))
     msg.data = data
     return msg
 
