@@ -81,6 +81,19 @@ def test_velocity_is_measured(device: XArmDriver) -> None:
     assert abs(state.stamp_ns - time.time_ns()) < 0.1e9
 
 
+def test_a_pause_of_the_stream_is_made_good_without_tripping_the_controllers_speed_watch(device: XArmDriver, sim: XArmController) -> None:
+    enabled(device)
+    started_s = time.monotonic()
+    for pause_s in [0.01] * 30 + [0.09] + [0.01] * 45:  # the stream's process was held up once, for less than its timeout
+        due_s = time.monotonic() + pause_s
+        wait(lambda due_s=due_s: time.monotonic() >= due_s)
+        target = HOME.copy()
+        target[6] += 2.0 * (time.monotonic() - started_s)
+        sent = device.command(target)
+        assert device.health().ok, device.health().text
+    assert sim.servo_statistics.executed >= 70 and sent[6] == pytest.approx(target[6], abs=0.05)
+
+
 @pytest.mark.parametrize("code", [23, 24, 31, 60])
 def test_errors_come_in_words_and_are_recovered_without_motion(device: XArmDriver, sim: XArmController, code: int) -> None:
     enabled(device).command(HOME)

@@ -15,6 +15,7 @@ from dex_arms.xarm_codes import STATE_WORDS, WARNING_WORDS, error_in_words, retu
 from dex_arms.xarm_link import CONNECT_TIMEOUT_S, TIMEOUT_S, identify, open_sdk, probe_version, quiet, split_address
 from dex_arms.xarm_report import ReportReader
 from dex_core.config import Interface
+from dex_core.devices.catch_up import CatchUp
 from dex_core.devices.joint_device import DeviceHealth
 from dex_core.errors import ConnectionLostError, DeviceError, DexError, LimitError
 from dex_core.types import Array, JointState, frozen_array
@@ -22,6 +23,9 @@ from dex_core.types import Array, JointState, frozen_array
 READY_TIMEOUT_S = 2.0
 REPORT_MAX_AGE_S = 3.0
 SERVO_PERIOD_S = 0.004
+GAP_S, HASTE = 0.04, 1.15
+"""The controller stops with error 24 or 60 when a target is too far from the one before for the time between them (3.14 rad/s, 1.2 m/s), and
+counts a pause only in part. The gate keeps to 2.14 rad/s and 1.0 m/s, so what a pause left to do may follow this much faster."""
 MODE_SERVO, MODE_POSITION = 1, 0
 STATE_RUN, STATE_STOP, STATES_READY = 0, 4, (0, 1, 2)
 CODE_ERROR_ACTIVE, CODE_TIMEOUT, CODE_NOT_CONNECTED, CODE_NOT_SENT, CODE_NOT_READY = 1, 3, -1, 8, 9
@@ -49,6 +53,7 @@ class XArmDriver:
         self._error = 0
         self._error_time_ns = 0
         self._sent_ns = 0
+        self._catch_up = CatchUp(GAP_S, HASTE)
         self._enabled_ns = 0
         self._lost = ""
         self._identity = ""
@@ -106,7 +111,9 @@ class XArmDriver:
         return JointState(self.names, np.array(numbers[1:8]), np.array(numbers[8:15]), np.array(numbers[15:22]), stamp_ns)
 
     def command(self, position_rad: Array) -> Array:
-        """Streams one joint target (7,) [rad]. The first after ``enable`` or ``hold`` must be near the measured joints.
+        """Streams one joint target (7,) [rad] and returns what was sent: after a pause of the stream the way is made good at 1.15 times its pace.
+
+        The first after ``enable`` or ``hold`` must be near the measured joints.
 
         Raises:
             LimitError: that first target is further than ``step_rad``.
@@ -119,9 +126,11 @@ class XArmDriver:
             raise DeviceError(f"arm at {self._host} is not enabled", code="not_enabled")
         if not self._streaming:
             self._check_start(target)
-        self._servo(target)
+            self._catch_up.start()
+        sent = self._catch_up.next(target, time.monotonic_ns())
+        self._servo(sent)
         self._streaming = True
-        return target
+        return sent
 
     def hold(self) -> None:
         """Makes the measured position the target; the next command is a first one again."""
