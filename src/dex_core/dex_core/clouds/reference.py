@@ -20,7 +20,10 @@ Floats = NDArray[np.float32]
 def unproject(
     depth_m: Floats, rays: Rays, rgb: NDArray[np.uint8] | None, normals_: Floats | None,
 ) -> tuple[Floats, NDArray[np.uint8] | None, Floats | None, NDArray[np.int32]]:
-    """(H, W) depth -> (N, 3) points [m], their colours, normals and pixels, row by row; a pixel without positive finite depth or ray is left out."""
+    """(H, W) depth -> (N, 3) points [m], their colours, normals and pixels, row by row; a pixel without positive finite depth or ray is left out.
+
+    The picture of normals may be overwritten.
+    """
     depth, x, y = depth_m.ravel(), rays.x.ravel(), rays.y.ravel()
     pixels = np.flatnonzero((depth > 0.0) & (depth < np.inf) & (x == x)).astype(np.int32)
     z = depth[pixels]

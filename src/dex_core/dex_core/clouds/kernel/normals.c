@@ -4,7 +4,7 @@
 
 #include <float.h>
 #include <math.h>
-#include <stdlib.h>
+#include <stdlib.h> /* abs */
 
 #define REACH 2              /* samples to each side */
 #define SPARSE 4             /* every fourth row and column tells the picture's noise */
@@ -98,10 +98,14 @@ static inline int whole(const picture *p, const float *at, vf near, sums *s)
     const dex_fit *fit = p->fit;
     vi off = (vi){0}, limit[3][3];
     vf sum[5], moment[5], square[5];
+#pragma GCC unroll 3
     for (int j = 0; j < 3; j++)
+#pragma GCC unroll 3
         for (int i = 0; i < 3; i++) limit[j][i] = (vi)(near * fit->slope[j][i] + fit->noise_per_m);
+#pragma GCC unroll 5
     for (int j = -REACH; j <= REACH; j++) {
         vf d[5];
+#pragma GCC unroll 5
         for (int i = -REACH; i <= REACH; i++) {
             vf rise = load(at + j * fit->step * p->stride + i * fit->step) - near;
             off |= limit[j < 0 ? -j : j][i < 0 ? -i : i] - (vi)absolute(rise);
@@ -121,8 +125,10 @@ static inline void some(const vf rise[25], const vi on[25], sums *s)
 {
     vi columns = (vi){0}, rows = (vi){0};
     vf sum[5], moment[5], square[5];
+#pragma GCC unroll 5
     for (int j = 0; j < 5; j++) {
         vf d[5];
+#pragma GCC unroll 5
         for (int i = 0; i < 5; i++) {
             int x = i - REACH, y = j - REACH, k = 5 * j + i;
             d[i] = (vf)((vi)rise[k] & on[k]);
@@ -145,6 +151,7 @@ static inline void some(const vf rise[25], const vi on[25], sums *s)
 
 static inline void compare(const dex_fit *fit, vf near, vf rise[25], vi on[25])
 {
+#pragma GCC unroll 25
     for (int k = 0; k < 25; k++) {
         rise[k] -= near;
         on[k] = absolute(rise[k]) <= near * fit->slope[abs(k / 5 - REACH)][abs(k % 5 - REACH)] + fit->noise_per_m;
@@ -293,36 +300,40 @@ static void creases(const picture *p, const float *variance, float level, float 
     halves(p, pixel, count, variance, normals);
 }
 
-/* 1 / depth with a margin of NaN on every side; LANES more at the end, so that whole vectors can be read. */
-static float *nearness(const dex_fit *fit, const float *depth, int64_t stride)
+/* Of a row of 1 / depth, its margins included; LANES more, so that whole vectors can be read. */
+static int64_t stride_of(const dex_fit *fit) { return fit->width + 2 * REACH * fit->step + LANES; }
+
+static int64_t near_size(const dex_fit *fit) { return (fit->height + 2 * REACH * fit->step) * stride_of(fit) + LANES; }
+
+/* 1 / depth with a margin of NaN on every side. */
+static void fill_near(const dex_fit *fit, const float *depth, float *near)
 {
-    int64_t margin = REACH * fit->step, size = (fit->height + 2 * margin) * stride + LANES;
-    float *near = malloc((size_t)size * sizeof *near);
-    if (!near) return NULL;
-    for (int64_t k = 0; k < size; k++) near[k] = NAN;
-    for (int64_t row = 0; row < fit->height; row++) {
+    int64_t stride = stride_of(fit), margin = REACH * fit->step, size = near_size(fit), done = margin * stride;
+    for (int64_t k = 0; k < done; k++) near[k] = NAN;
+    for (int64_t row = 0; row < fit->height; row++, done += stride) {
         const float *from = depth + row * fit->width;
-        float *to = near + (row + margin) * stride + margin;
+        float *to = near + done + margin;
+        for (int64_t k = 0; k < margin; k++) near[done + k] = NAN;
         for (int column = 0; column < fit->width; column++) {
             float d = from[column], q = 1.0f / d;
             to[column] = d > 0.0f && d <= FLT_MAX ? q : NAN;
         }
+        for (int64_t k = margin + fit->width; k < stride; k++) near[done + k] = NAN;
     }
-    return near;
+    for (; done < size; done++) near[done] = NAN;
 }
 
-int dex_clouds_normals(const dex_fit *fit, const float *depth, const float *x, const float *y, const float *bend, float *normals)
+int64_t dex_clouds_normals_room(const dex_fit *fit)
 {
-    int64_t stride = fit->width + 2 * REACH * fit->step + LANES, size = (int64_t)fit->height * fit->width;
-    int64_t scratch = ((int64_t)fit->height / SPARSE + 1) * (fit->width / SPARSE + 1);
-    float *near = nearness(fit, depth, stride), *variance = malloc((size_t)(size + scratch) * sizeof *variance);
-    if (near && variance) {
-        picture p = {fit, near, x, y, bend, stride};
-        for (int row = 0; row < fit->height; row++) row_of(&p, row, normals, variance);
-        creases(&p, variance, crease_level(fit, variance, variance + size), normals);
-    }
-    int done = near && variance ? 0 : -1;
-    free(near);
-    free(variance);
-    return done;
+    int64_t size = (int64_t)fit->height * fit->width, looked_at = ((int64_t)fit->height / SPARSE + 1) * (fit->width / SPARSE + 1);
+    return (near_size(fit) + size + looked_at) * (int64_t)sizeof(float);
+}
+
+void dex_clouds_normals(const dex_fit *fit, const float *depth, const float *x, const float *y, const float *bend, void *room, float *normals)
+{
+    float *near = room, *variance = near + near_size(fit), *scratch = variance + (int64_t)fit->height * fit->width;
+    fill_near(fit, depth, near);
+    picture p = {fit, near, x, y, bend, stride_of(fit)};
+    for (int row = 0; row < fit->height; row++) row_of(&p, row, normals, variance);
+    creases(&p, variance, crease_level(fit, variance, scratch), normals);
 }

@@ -8,8 +8,8 @@ int32_t dex_clouds_version(void) { return DEX_CLOUDS_VERSION; }
 
 static inline int seen(float depth, float x) { return depth > 0.0f && depth <= FLT_MAX && x == x; }
 
-int64_t dex_clouds_unproject(const float *depth, const float *x, const float *y, const uint8_t *rgb, const float *normals, int64_t n, float *points,
-                             uint8_t *colours, float *directions, int32_t *pixels)
+int64_t dex_clouds_unproject(const float *depth, const float *x, const float *y, const uint8_t *rgb, float *normals, int64_t n, float *points,
+                             uint8_t *colours, int32_t *pixels)
 {
     int64_t count = 0;
     for (int64_t first = 0, end; first < n; first = end) {
@@ -25,7 +25,7 @@ int64_t dex_clouds_unproject(const float *depth, const float *x, const float *y,
         }
         for (int64_t k = 0; k < run; k++) pixels[count + k] = (int32_t)(first + k);
         if (rgb) memcpy(colours + 3 * count, rgb + 3 * first, (size_t)(3 * run));
-        if (normals) memcpy(directions + 3 * count, normals + 3 * first, (size_t)(3 * run) * sizeof *normals);
+        if (normals && count < first) memmove(normals + 3 * count, normals + 3 * first, (size_t)(3 * run) * sizeof *normals);
         count += run;
     }
     return count;

@@ -8,6 +8,7 @@
 
 #define BATCH 256
 #define FIRST_BLOCKS (1 << 10)
+#define MET (1 << 10)
 
 typedef struct {
     uint64_t *keys;      /* (slots) */
@@ -62,13 +63,11 @@ static int32_t *cells_of(table *t, uint64_t key)
     return t->cells[t->blocks[k]];
 }
 
-/* Blocks met lately, by the low bits of their place: asked before the table. */
+/* Blocks met lately, asked before the table. */
 typedef struct {
     uint64_t key;
     int32_t *cells;
 } recent;
-
-static inline int low_bits(int32_t a, int32_t b, int32_t c) { return (a & 3) << 4 | (b & 3) << 2 | (c & 3); }
 
 /* The cell along its axis; whoever calls sees to it that it fits. In this form loops of it become vectors, with floor() they do not. */
 static inline int32_t cell_of(float value, double scale)
@@ -87,18 +86,18 @@ static void places_of(const float *restrict points, int64_t n, double scale, con
 int64_t dex_clouds_group(const float *points, int64_t n, double inverse_size, const float low[3], int32_t *voxel)
 {
     table t = {0};
-    recent met[64];
+    recent met[MET];
     int32_t place[3 * BATCH], first[3 * BATCH];
     int64_t voxels = 0;
     for (int k = 0; k < 3 * BATCH; k++) first[k] = cell_of(low[k % 3], inverse_size);
-    for (int k = 0; k < 64; k++) met[k] = (recent){UINT64_MAX, NULL};
+    for (int k = 0; k < MET; k++) met[k] = (recent){UINT64_MAX, NULL};
     for (int64_t start = 0; start < n && voxels >= 0; start += BATCH) {
         int64_t many = n - start < BATCH ? n - start : BATCH;
         places_of(points + 3 * start, many, inverse_size, first, place);
         for (int64_t k = 0; k < many; k++) {
-            int32_t a = place[3 * k], b = place[3 * k + 1], c = place[3 * k + 2];
-            uint64_t key = (uint64_t)(a >> 2) << 42 | (uint64_t)(b >> 2) << 21 | (uint64_t)(c >> 2); /* 21 bits an axis are enough */
-            recent *hit = met + low_bits(a >> 2, b >> 2, c >> 2);
+            uint32_t a = (uint32_t)place[3 * k], b = (uint32_t)place[3 * k + 1], c = (uint32_t)place[3 * k + 2];
+            uint64_t key = (uint64_t)(a >> 2) << 42 | (uint64_t)(b >> 2) << 21 | c >> 2; /* 21 bits an axis are enough */
+            recent *hit = met + (((a >> 2) + 37 * (b >> 2) + 149 * (c >> 2)) & (MET - 1)); /* neighbours in a row side by side, rows and layers apart */
             if (hit->key != key) {
                 const void *before = t.cells;
                 *hit = (recent){key, cells_of(&t, key)};
@@ -106,12 +105,15 @@ int64_t dex_clouds_group(const float *points, int64_t n, double inverse_size, co
                     voxels = -1;
                     break;
                 }
-                for (int m = 0; t.cells != before && m < 64; m++) /* the cells have moved */
+                for (int m = 0; t.cells != before && m < MET; m++) /* the cells have moved */
                     if (met + m != hit) met[m].key = UINT64_MAX;
             }
-            int32_t *cell = hit->cells + low_bits(a, b, c);
-            if (*cell < 0) *cell = (int32_t)voxels++;
-            voxel[start + k] = *cell;
+            int32_t *cell = hit->cells + ((a & 3) << 4 | (b & 3) << 2 | (c & 3)), known = *cell;
+            int first_here = known < 0; /* no branch: there would be no telling which way it goes */
+            known = first_here ? (int32_t)voxels : known;
+            voxels += first_here;
+            *cell = known;
+            voxel[start + k] = known;
         }
     }
     free(t.keys);
@@ -141,13 +143,16 @@ static void divide(const bin *bins, const double (*turns)[3], int64_t m, float *
     }
 }
 
-int dex_clouds_means(const float *points, const uint8_t *rgb, const float *normals, const int32_t *voxel, int64_t n, int64_t m, float *centres,
-                     uint8_t *colours, float *directions)
+int64_t dex_clouds_means_room(int64_t m) { return m * (int64_t)(sizeof(bin) + sizeof(double[3])); }
+
+void dex_clouds_means(const float *points, const uint8_t *rgb, const float *normals, const int32_t *voxel, int64_t n, int64_t m, void *room, float *centres,
+                      uint8_t *colours, float *directions)
 {
-    bin *bins = calloc((size_t)(m + 1), sizeof *bins);
-    double (*turns)[3] = normals ? calloc((size_t)(m + 1), sizeof *turns) : NULL;
-    int done = bins && (!normals || turns) ? 0 : -1;
-    for (int64_t k = 0; !done && k < n; k++) {
+    bin *bins = room;
+    double (*turns)[3] = (double (*)[3])(bins + m);
+    memset(bins, 0, (size_t)m * sizeof *bins);
+    if (normals) memset(turns, 0, (size_t)m * sizeof *turns);
+    for (int64_t k = 0; k < n; k++) {
         bin *b = bins + voxel[k];
         const float *p = points + 3 * k;
         b->count++;
@@ -159,8 +164,5 @@ int dex_clouds_means(const float *points, const uint8_t *rgb, const float *norma
         if (isfinite(d[0]) && isfinite(d[1]) && isfinite(d[2]))
             for (int axis = 0; axis < 3; axis++) turns[voxel[k]][axis] += d[axis];
     }
-    if (!done) divide(bins, (const double (*)[3])turns, m, centres, colours, directions);
-    free(bins);
-    free(turns);
-    return done;
+    divide(bins, (const double (*)[3])turns, m, centres, colours, directions);
 }
