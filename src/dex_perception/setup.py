@@ -29,6 +29,7 @@ setup(
             'pattern = dex_perception.cameras.pattern:PatternCamera',
             'realsense = dex_perception.cameras.realsense:RealSenseCamera',
             'uvc = dex_perception.cameras.uvc:UvcCamera',
+            'zed = dex_perception.cameras.zed:ZedCamera',
         ],
     },
 )

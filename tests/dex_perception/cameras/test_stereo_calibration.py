@@ -2,10 +2,9 @@
 """A ZED's calibration file: every resolution, millimetres, the rotation vector, both lens layouts, and what is refused."""
 from __future__ import annotations
 
-from dataclasses import replace
+import importlib.util
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
@@ -13,23 +12,10 @@ from dex_core.errors import ConfigError
 from dex_perception.cameras.stereo_calibration import SIZES, StereoCalibration, load_calibration, parse_calibration, resolutions
 from dex_perception.cameras.stereo_synthetic import zed_like
 
-FACTORY = ("2K", "FHD", "HD", "VGA")
-
-
-def conf_text(names: tuple[str, ...] = FACTORY) -> str:
-    """What a ZED of those resolutions would have in its file."""
-    lines = []
-    for name in names:
-        calibration = zed_like(name)
-        for side, camera in (("LEFT", calibration.left), ("RIGHT", calibration.right)):
-            k1, k2, p1, p2, k3 = camera.distortion
-            lines += [f"[{side}_CAM_{name}]", f"fx={camera.fx!r}", f"fy={camera.fy!r}", f"cx={camera.cx!r}", f"cy={camera.cy!r}"]
-            lines += [f"k1={k1!r}", f"k2={k2!r}", f"p1={p1!r}", f"p2={p2!r}", f"k3={k3!r}"]
-    calibration = zed_like(names[0])
-    vector, t_mm = cv2.Rodrigues(calibration.rotation)[0].ravel().tolist(), (calibration.translation_m * 1e3).tolist()
-    lines += ["[STEREO]", f"Baseline={-t_mm[0]!r}", f"TY={t_mm[1]!r}", f"TZ={t_mm[2]!r}"]
-    lines += [f"{key}_{name}={value!r}" for key, value in zip(("RX", "CV", "RZ"), vector, strict=True) for name in names]
-    return "\n".join([*lines, "[MISC]", "Sensor_ID=0", ""])
+spec = importlib.util.spec_from_file_location("make_conf", Path(__file__).with_name("make_conf.py"))
+make_conf = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+spec.loader.exec_module(make_conf)  # type: ignore[union-attr]
+FACTORY, conf_text = make_conf.FACTORY, make_conf.conf_text
 
 
 def same(one: StereoCalibration, other: StereoCalibration) -> bool:
@@ -109,4 +95,3 @@ def test_a_calibration_is_not_to_be_changed() -> None:
     calibration = parse_calibration(conf_text(("HD",)), SIZES["HD"])
     with pytest.raises(ValueError, match="read-only"):
         calibration.rotation[0, 0] = 2.0
-    assert replace(calibration).baseline_m == calibration.baseline_m
