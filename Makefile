@@ -19,7 +19,7 @@ setup:  ## Make or mend .venv: ROS 2 Jazzy wheels, messages, the stack in place
 torch:  ## The same with torch, for training and export
 	@$(SETUP) --learn
 
-peers:  ## The same with the libraries that dex bench hand-ik and arm-ik measure beside ours
+peers:  ## The same with the libraries that dex bench hand-ik, arm-ik and clouds measure beside ours
 	@$(SETUP) --peers
 
 demo: setup  ## Run the cell in simulation: two cans are pushed together, pictures and figures
