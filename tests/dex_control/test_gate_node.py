@@ -134,7 +134,9 @@ class FakeCell:
 @pytest.fixture(scope="module")
 def cell() -> CellConfig:
     base = load_cell("xarm_bimanual")
-    return dataclasses.replace(base, control=dataclasses.replace(base.control, heartbeat_timeout_s=TIMEOUT_S, state_timeout_s=TIMEOUT_S))
+    control = dataclasses.replace(base.control, heartbeat_timeout_s=TIMEOUT_S, state_timeout_s=TIMEOUT_S)
+    slow_tool = dataclasses.replace(base.profile_of("left_arm"), tool_speed_m_s=0.2)
+    return dataclasses.replace(base, control=control, safety=dataclasses.replace(base.safety, profiles={"left_arm": slow_tool}))
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +217,7 @@ def test_what_slows_the_cell_is_told_in_diagnostics(fake: FakeCell) -> None:
     start(fake, "fast", move=0.0)
     chunk = fake.chunk(1, "fast", move=0.0)
     arm = next(i for i, part in enumerate(chunk.slices) if part.interface == "left_arm")
-    outwards = np.clip(np.arange(64) * 0.13, 0.0, 1.0)  # 2.6 rad/s of joint1, whose flange is half a metre out: above tool_speed
+    outwards = np.clip(np.arange(64) * 0.06, 0.0, 0.5)  # 1.2 rad/s of joint1, whose flange is 0.3 m out or more: above this cell's 0.2 m/s
     data = chunk.slices[arm].data.copy()
     data[:, 0] += outwards
     slices = (*chunk.slices[:arm], dataclasses.replace(chunk.slices[arm], data=data), *chunk.slices[arm + 1 :])
