@@ -19,7 +19,7 @@ from dex_learn.picker.net import PickerNet
 from dex_learn.picker.scores import Chances
 from dex_learn.picker.sentences import say, words_known, words_plural
 from dex_learn.picker.tables import Table
-from dex_learn.picker.train import Training, batch_of
+from dex_learn.picker.train import Training
 from dex_perception.segment.candidates import FEATURES, VERSION
 
 NAME = "tabletop_picker"
@@ -57,8 +57,8 @@ def _rows(tables: list[Table], count: int, seed: int) -> tuple[np.ndarray, np.nd
         one = say(rng, table)
         if one is not None and len(table.features) >= 2:
             said.append((one, table))
-    tokens, things, _ = batch_of(said)
-    return tokens.numpy(), things.numpy()
+    tokens = np.concatenate([np.repeat(text.tokenize(s.text), len(t.features), axis=0) for s, t in said])
+    return tokens, np.concatenate([t.features for _, t in said])
 
 
 def chances_of(graph: bytes) -> Chances:

@@ -37,8 +37,15 @@ class PickerNet(nn.Module):
 
     def forward(self, tokens: Tensor, things: Tensor) -> Tensor:
         """Above 0 where the words describe the thing."""
+        return self.judge(self.read(tokens), things)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """(B, 24) tokens -> (B, SEEN) what they say."""
         there = (tokens > 0).float().unsqueeze(-1)
         read = torch.relu(self.reader(((self.words(tokens) + self.places) * there).transpose(1, 2))) * there.transpose(1, 2)
-        told = self.told(torch.cat([read.amax(dim=2), read.sum(dim=2) / there.sum(dim=1).clamp_min(1.0)], dim=1))
+        return self.told(torch.cat([read.amax(dim=2), read.sum(dim=2) / there.sum(dim=1).clamp_min(1.0)], dim=1))
+
+    def judge(self, told: Tensor, things: Tensor) -> Tensor:
+        """(B, SEEN) and (B, FEATURES) -> (B, 1)."""
         seen = self.seen(((things - self.mean) / self.std).clamp(-FARTHEST, FARTHEST))
         return self.joint(torch.cat([told, seen, told * seen], dim=1))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def _read(file: Path) -> list[Table]:
     try:
         with np.load(file, allow_pickle=False) as data:
             loaded = {name: data[name] for name in data.files}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DexError(f"{file}: {error}; remove it and it is made again", code="cache_invalid") from error
     return [_table(loaded, k) for k in range(int(loaded["count"]))]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from dex_core.errors import DexError
@@ -68,12 +70,9 @@ def train(tables: list[Table], training: Training, work: Path, told: Callable[[f
     return net.eval()
 
 
-def batch_of(said: list[tuple[Said, Table]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Tokens, features and labels, one row per candidate of every sentence's table."""
-    tokens = np.concatenate([np.repeat(tokenize(s.text), len(t.features), axis=0) for s, t in said])
-    return torch.from_numpy(tokens), torch.from_numpy(np.concatenate([t.features for _, t in said])), torch.from_numpy(
-        np.concatenate([s.labels for s, _ in said]).astype(np.float32)
-    )
+@lru_cache(maxsize=65536)
+def _tokens(text: str) -> NDArray[np.int64]:
+    return tokenize(text)
 
 
 def _loss(net: PickerNet, tables: list[Table], rng: np.random.Generator, count: int) -> torch.Tensor:
@@ -83,10 +82,13 @@ def _loss(net: PickerNet, tables: list[Table], rng: np.random.Generator, count: 
         one = say(rng, table)
         if one is not None:
             said.append((one, table))
-    tokens, things, labels = batch_of(said)
+    tokens = torch.from_numpy(np.concatenate([_tokens(s.text) for s, _ in said]))
     heard = torch.from_numpy(rng.random(tokens.shape) >= LOST_WORD)
+    told = net.read(tokens * heard)[np.repeat(np.arange(count), [len(t.features) for _, t in said])]  # each sentence is read once
+    things = torch.from_numpy(np.concatenate([t.features for _, t in said]))
     things = things + NOISE * net.std * torch.from_numpy(rng.standard_normal(things.shape).astype(np.float32))
-    logit = net(tokens * heard, things)[:, 0]
+    labels = torch.from_numpy(np.concatenate([s.labels for s, _ in said]).astype(np.float32))
+    logit = net.judge(told, things)[:, 0]
     known = labels != SKIP
     return nn.functional.binary_cross_entropy_with_logits(logit[known], labels[known])
 
