@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picker's network: hashed words and a thing's features, read apart and then together, to one logit."""
+"""The picker's network: hashed words and a thing's features, read apart and then together, to one logit.
+
+The inner product beside the joint layers is what makes it learn: which word goes with which feature is then a gradient from the first step.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ class PickerNet(nn.Module):
         self.told = nn.Sequential(nn.Linear(2 * READ, SEEN), nn.ReLU(), nn.Linear(SEEN, SEEN))
         self.seen = nn.Sequential(nn.Linear(FEATURES, 96), nn.ReLU(), nn.Linear(96, SEEN), nn.ReLU(), nn.Linear(SEEN, SEEN))
         self.joint = nn.Sequential(nn.Linear(3 * SEEN, JOINT), nn.ReLU(), nn.Linear(JOINT, JOINT), nn.ReLU(), nn.Linear(JOINT, 1))
-        nn.init.normal_(self.words.weight, std=0.3)
+        nn.init.normal_(self.words.weight, std=1.0)
 
     def forward(self, tokens: Tensor, things: Tensor) -> Tensor:
         """Above 0 where the words describe the thing."""
@@ -48,4 +51,5 @@ class PickerNet(nn.Module):
     def judge(self, told: Tensor, things: Tensor) -> Tensor:
         """(B, SEEN) and (B, FEATURES) -> (B, 1)."""
         seen = self.seen(((things - self.mean) / self.std).clamp(-FARTHEST, FARTHEST))
-        return self.joint(torch.cat([told, seen, told * seen], dim=1))
+        both = told * seen
+        return self.joint(torch.cat([told, seen, both], dim=1)) + both.sum(dim=1, keepdim=True) / SEEN**0.5

@@ -16,13 +16,15 @@ from torch import nn
 from dex_core.errors import DexError
 from dex_core.text import tokenize
 from dex_learn.picker.net import PickerNet
-from dex_learn.picker.sentences import SKIP, Said, say
+from dex_learn.picker.sentences import SKIP, YES, Said, say
 from dex_learn.picker.tables import Table
 
 SAVE_EVERY = 1000
 Parts = tuple[PickerNet, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
 NOISE, LOST_WORD = 0.05, 0.06
 """Share of a feature's spread that is added as noise; chance that a word of a sentence is not heard."""
+CHOICE = 0.5
+"""Weight of choosing the right one beside knowing of each whether it fits."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,18 @@ def _loss(net: PickerNet, tables: list[Table], rng: np.random.Generator, count: 
     labels = torch.from_numpy(np.concatenate([s.labels for s, _ in said]).astype(np.float32))
     logit = net.judge(told, things)[:, 0]
     known = labels != SKIP
-    return nn.functional.binary_cross_entropy_with_logits(logit[known], labels[known])
+    whether = nn.functional.binary_cross_entropy_with_logits(logit[known], labels[known])
+    return whether + CHOICE * _choice(logit, labels, [len(t.features) for _, t in said])
+
+
+def _choice(logit: torch.Tensor, labels: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """Mean cross entropy of choosing any right candidate among those of a sentence; sentences where all or none are right do not count."""
+    losses = []
+    for one, right in zip(logit.split(lengths), labels.split(lengths), strict=True):
+        yes, no = one[right == YES], one[right != SKIP]
+        if 0 < len(yes) < len(no):
+            losses.append(torch.logsumexp(no, dim=0) - torch.logsumexp(yes, dim=0))
+    return torch.stack(losses).mean() if losses else logit.sum() * 0.0
 
 
 def _save(file: Path, parts: Parts, training: Training, step: int) -> None:
