@@ -25,11 +25,16 @@ examples:
   dex show g1 --alone                                       the robot where a cell has the same name
   dex show leap --png leap.png --pose closed                a picture, no screen needed
   dex show ability leap shadow --png three.png              several in one picture
-  dex show --family --png hands.png                         every hand there is, half closed"""
+  dex show --family --png hands.png                         every hand there is, half closed
+  dex show camera                                           what a running cell's camera sees, skeletons and masks drawn in; --help has more"""
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb."""
+    if list(argv[:1]) == ["camera"]:
+        from dex_bringup.show.camera import main as show_camera
+
+        return show_camera(argv[1:])
     parser = argparse.ArgumentParser(
         prog="dex show", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Opens a hand, an arm or a cell in a browser and keeps it there until Ctrl-C, or draws it as a PNG. Moves no robot.",
@@ -81,7 +86,7 @@ def _serve(subject: object, options: argparse.Namespace) -> int:
 
         raise DexError(f"the browser view needs viser ({error}): make setup, or draw a picture with --png FILE") from error
     viewer = Viewer(subject, options.pose or "home", options.host, options.port)  # type: ignore[arg-type]
-    opened = not options.no_browser and _open(viewer.url)
+    opened = not options.no_browser and open_browser(viewer.url)
     sys.stdout.write(f"{viewer.subject.title}\n{viewer.url}{'' if opened else '  (no browser could be opened here: open this address in one)'}\n"
                      if not options.no_browser else f"{viewer.subject.title}\n{viewer.url}\n")
     sys.stdout.write("Ctrl-C ends it\n")
@@ -94,7 +99,7 @@ def _serve(subject: object, options: argparse.Namespace) -> int:
         viewer.close()
 
 
-def _open(url: str) -> bool:
+def open_browser(url: str) -> bool:
     """Whether a browser took the address. A text browser does not count: it would take over this terminal."""
     import os
 

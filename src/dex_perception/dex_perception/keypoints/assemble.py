@@ -38,6 +38,9 @@ class Limits:
     patience_s: float = 0.5
 
 
+USUAL = Limits()
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """A picture; ``rgb`` decodes it when it is its turn."""
@@ -84,7 +87,7 @@ class Assembler:
         newest_problem: why the newest picture was left out, in words; empty when it was not.
     """
 
-    def __init__(self, cell: CellConfig, limits: Limits = Limits(), mounted_on: str = WORLD) -> None:
+    def __init__(self, cell: CellConfig, limits: Limits = USUAL, mounted_on: str = WORLD) -> None:
         self._limits, self._mounted_on = limits, mounted_on
         self._tracks = JointTracks(cell, limits.max_gap_s)
         self.transforms = TransformBuffer(ahead_s=0.0)
