@@ -8,12 +8,16 @@ import time
 import numpy as np
 
 from dex_core.config import CameraConfig, CellConfig
-from dex_core.devices.camera import Frame, Intrinsics
+from dex_core.devices.camera import CameraReport, Frame, Intrinsics
 from dex_core.errors import ConnectionLostError, DeadlineError
+
+LENS = (0.05, -0.1, 1e-3, 2e-3, 0.02)
 
 
 class FakeCamera:
-    """Exposes at ``rate_hz``. Faults: ``unplugged``, ``silent``, ``black``, ``frozen`` (same pixels), ``repeat`` (same exposure)."""
+    """Exposes at ``rate_hz``. Faults: ``unplugged``, ``silent``, ``black``, ``frozen`` (same pixels), ``repeat`` (same exposure), ``small``
+    (pictures of another size), ``grey`` (one channel), ``other_depth`` (depth of another size), ``no_depth`` (unknown everywhere).
+    """
 
     faults: set[str] = set()
     size_wh = (960, 540)
@@ -28,6 +32,10 @@ class FakeCamera:
         slope = np.linspace(0, 200, width, dtype=np.uint8)[None, :, None]
         self._base = np.broadcast_to(slope, (height, width, 3)).copy()
         self._last: Frame | None = None
+        self.said = CameraReport()
+
+    def report(self) -> CameraReport:
+        return self.said
 
     def connect(self) -> None:
         self.threads.add(threading.get_ident())
@@ -39,7 +47,7 @@ class FakeCamera:
 
     def intrinsics(self) -> Intrinsics:
         width, height = self.size_wh
-        return Intrinsics(width, height, 559.0, 559.0, width / 2 - 0.5, height / 2 - 0.5)
+        return Intrinsics(width, height, 559.0, 559.0, width / 2 - 0.5, height / 2 - 0.5, LENS)
 
     def next_frame(self, timeout_s: float) -> Frame:
         self.threads.add(threading.get_ident())
@@ -55,9 +63,17 @@ class FakeCamera:
         rgb = np.zeros_like(self._base) if "black" in self.faults else self._base.copy()
         if not self.faults & {"black", "frozen"}:
             rgb[self.sequence % 500, :, :] = 255
-        depth = np.full(rgb.shape[:2], 1.25, dtype=np.float32)
-        self._last = Frame(rgb, depth, time.time_ns(), self.sequence)
+        depth = np.full(rgb.shape[:2], np.nan if "no_depth" in self.faults else 1.25, dtype=np.float32)
+        depth[:3] = np.nan
+        self._last = Frame(*self._misshapen(rgb, depth), time.time_ns(), self.sequence)
         return self._last
+
+    def _misshapen(self, rgb: np.ndarray, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if "small" in self.faults:
+            return rgb[:100, :100], depth[:100, :100]
+        if "grey" in self.faults:
+            return rgb[:, :, 0], depth
+        return rgb, depth[::2] if "other_depth" in self.faults else depth
 
     def newest_frame(self, max_age_s: float) -> Frame:
         return self.next_frame(max_age_s)

@@ -86,3 +86,19 @@ def test_an_exposure_repeated_for_long_is_still_called_repeated() -> None:
     watch = FrameWatch(max_age_s=0.25)
     judge(watch, 0, picture(), sequence=7)
     assert judge(watch, 40, picture(), stamp_ns=NOW, sequence=7) == "repeated"
+
+
+@pytest.mark.parametrize("rgb, depth", [
+    (np.zeros((24, 31, 3), np.uint8), None), (np.zeros((24, 32), np.uint8), None), (np.zeros((24, 32, 4), np.uint8), None),
+    (np.zeros((24, 32, 3), np.float32), None), (picture(), np.ones((12, 16), np.float32)), (picture(), np.ones((24, 32), np.uint16)),
+])
+def test_what_is_of_another_shape_or_kind_is_malformed(rgb: np.ndarray, depth: np.ndarray | None) -> None:
+    watch = FrameWatch()
+    watch.restart((32, 24))
+    assert watch.fits(Frame(picture(), np.ones((24, 32), np.float32), NOW, 1)) and watch.fits(Frame(picture(), None, NOW, 1))
+    assert not watch.fits(Frame(rgb, depth, NOW, 1))
+    assert watch.newest == "malformed" and watch.refused["malformed"] == 1
+
+
+def test_any_size_fits_before_the_intrinsics_are_known() -> None:
+    assert FrameWatch().fits(Frame(picture(), None, NOW, 1)) and not FrameWatch().fits(Frame(picture()[:, :, :2], None, NOW, 1))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dex_core.config.camera import EXTERNAL
 from dex_core.config.load import allowed_names
 from dex_core.errors import ConfigError
 
@@ -40,6 +41,10 @@ def declared_arguments() -> tuple[Argument, ...]:
         Argument("right_arm", SAME, "The right arm; 'same' as arm.", (SAME, *arms)),
         Argument("sim", "true", "Simulate the cell; 'false' moves real hardware and needs real addresses.", BOOLEANS),
         Argument("addresses", "", "Real addresses, e.g. left_arm=192.168.1.11,right_arm=192.168.1.12; empty: those of the cell file."),
+        Argument(
+            "camera_driver", OWN, "Who publishes the pictures: 'own': drivers as in the cell file; 'external': e.g. realsense2_camera.",
+            (OWN, EXTERNAL),
+        ),
         Argument("bundle", "", "Model bundle: a name in models/ or a path; empty: the cell's own."),
         Argument("record", "false", "Record every topic to MCAP in the run folder.", BOOLEANS),
         Argument("rviz", "false", "Open RViz with the cell's view.", BOOLEANS),

@@ -16,6 +16,7 @@ from dex_core.bundle import parse_manifest
 from dex_core.bundle.load import find_bundle
 from dex_core.chunks.join import decoder_of
 from dex_core.config import CellConfig, find_share, load_cell
+from dex_core.config.camera import EXTERNAL
 from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError, DexError
 
@@ -88,6 +89,8 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
         simulated=values["sim"] == "true", bundle=values["bundle"] or None, seed=int(values["seed"]),
         addresses=parse_addresses(values["addresses"]),
     )
+    if values["camera_driver"] == EXTERNAL:
+        resolved = replace(resolved, cameras={name: replace(camera, driver=EXTERNAL) for name, camera in resolved.cameras.items()})
     fault_parts(resolved, parse_faults(values["faults"]))
     if not resolved.simulated:
         _require_real_hardware(resolved)
@@ -186,7 +189,7 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         node("dex_control", "gate_node", "gate", 1, essential=True),
         *(node("dex_decode", "decoder_node", decoder_of(name), 0, interface=name) for name in hands),
         *((node("dex_policy", "policy_node", "policy", 0), node("dex_policy", "task_node", "task", 0)) if cell.policy.bundle else ()),
-        node("dex_perception", "camera_node", "camera", 0),
+        *(node("dex_perception", "camera_node", name, 0, interface=camera) for name, camera in cell.camera_nodes.items()),
         *([node("dex_perception", "segmentation_node", "segmentation", 0, nice=0)] if cell.perception else []),
         *([node("dex_monitor", "state_node", "state", 0, nice=YIELDING)] if values["monitor"] == "true" else []),
         *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),

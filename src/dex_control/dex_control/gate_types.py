@@ -46,7 +46,7 @@ def watched_nodes(cell: CellConfig) -> tuple[Watch, ...]:
     return (
         Watch("policy", Reason.POLICY_LOST),
         *(Watch(decoder_of(hand), Reason.DECODER_LOST) for hand in hands),
-        *((Watch("camera", Reason.CAMERA_LOST),) if cell.cameras else ()),
+        *((Watch("camera", Reason.CAMERA_LOST),) if "camera" in cell.camera_nodes else ()),
         *(Watch(name, Reason.DRIVER_LOST, complaints_trip=True) for name in cell.interfaces),
         Watch("task", Reason.TASK_LOST),
     )

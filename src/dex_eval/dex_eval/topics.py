@@ -28,14 +28,8 @@ class RecordedTopic:
 
 def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
     """The topics of DESIGN.md section 4 for this cell."""
-    depth_pictures = [
-        RecordedTopic(names.DEPTH, "sensor_msgs/msg/Image", reliable=False, depth=8),
-        RecordedTopic(names.DEPTH_INFO, "sensor_msgs/msg/CameraInfo", reliable=False, depth=8),
-    ]
     return (
-        RecordedTopic(names.IMAGE, "sensor_msgs/msg/Image", reliable=False, depth=8),
-        RecordedTopic(names.CAMERA_INFO, "sensor_msgs/msg/CameraInfo", reliable=False, depth=8),
-        *(depth_pictures if any(camera.depth for camera in cell.cameras.values()) else ()),
+        *(topic for camera in cell.cameras for topic in _camera_topics(cell, camera)),
         *(RecordedTopic(names.device_states(interface), "sensor_msgs/msg/JointState", reliable=False) for interface in cell.interfaces),
         *(
             RecordedTopic(names.touch(name), "dex_msgs/msg/Touch", reliable=False)
@@ -65,3 +59,14 @@ def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
         RecordedTopic("/tf_static", "tf2_msgs/msg/TFMessage", latched=True),
         RecordedTopic("/rosout", "rcl_interfaces/msg/Log", latched=True, depth=1000),
     )
+
+
+def _camera_topics(cell: CellConfig, camera: str) -> list[RecordedTopic]:
+    """Pictures and lens; with depth, those of depth too."""
+    pairs = [(names.IMAGE, names.CAMERA_INFO), *([(names.DEPTH, names.DEPTH_INFO)] if cell.cameras[camera].depth else [])]
+    kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo")
+    scope = cell.camera_scope(camera)
+    return [
+        RecordedTopic(names.of_camera(topic, scope), kind, reliable=False, depth=8)
+        for pair in pairs for topic, kind in zip(pair, kinds, strict=True)
+    ]

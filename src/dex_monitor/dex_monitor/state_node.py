@@ -17,6 +17,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
 
 from dex_core.clock import Ticker
+from dex_core.config import CellConfig
 from dex_core.errors import DexError
 from dex_core.types import JointState
 from dex_description import compose_cell_urdf, parse_urdf
@@ -31,8 +32,15 @@ from dex_ros.polling import PolledSubscription
 
 RATE_HZ = 25.0
 COLOURS_RGB = {"left": (0.10, 0.45, 0.95), "right": (0.95, 0.45, 0.10)}
-CAMERA_FRAMES = ("camera_link", "camera_color_optical_frame")
-"""Published by the camera node, which knows where its camera is also without a cell's description."""
+
+
+def camera_frames(cell: CellConfig) -> tuple[str, ...]:
+    """Frames that whoever drives a camera publishes: optical ones always, and its link a node of ours, which knows where it stands.
+
+    A camera that another package drives stands where the cell says: its link is left to this node.
+    """
+    optical = (f"{cell.camera_stem(name)}_color_optical_frame" for name in cell.cameras)
+    return (*(f"{stem}_link" for stem in cell.camera_nodes), *optical)
 
 
 class TransformMessage:
@@ -88,7 +96,7 @@ class StateNode(DexNode):
     def configure(self) -> None:
         """Composes the description and its frames."""
         urdf = compose_cell_urdf(self.cell)
-        self._tree = FrameTree(parse_urdf(urdf), leave_out=CAMERA_FRAMES)
+        self._tree = FrameTree(parse_urdf(urdf), leave_out=camera_frames(self.cell))
         self._merger = StateMerger(self.cell)
         self._path = PlannedPath(self.cell)
         self._description = String(data=urdf)

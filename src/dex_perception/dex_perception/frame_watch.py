@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tells a live picture from a black, frozen, repeated or wrongly stamped one, before anybody infers from it."""
+"""Tells a live picture from a black, frozen, repeated, misshapen or wrongly stamped one, before anybody infers from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dex_core.devices.camera import Frame
 from dex_core.images import is_blank
 
 CLOCK_STEP_NS = NS
-REASONS = ("blank", "repeated", "frozen", "late", "future")
+REASONS = ("malformed", "blank", "repeated", "frozen", "late", "future")
 
 
 class FrameWatch:
@@ -39,12 +39,31 @@ class FrameWatch:
         self.refused: Counter[str] = Counter({reason: 0 for reason in REASONS})
         self.restart()
 
-    def restart(self) -> None:
-        """Forgets the last exposure: after a reconnect sequence and stamps may start anew."""
+    def restart(self, size_wh: tuple[int, int] | None = None) -> None:
+        """Forgets the last exposure: after a reconnect sequence and stamps may start anew.
+
+        Args:
+            size_wh: what the camera's intrinsics are for [px]; exposures of another size are malformed. None: any size.
+        """
+        self._size_wh = size_wh
         self._stamp_ns: int | None = None
         self._sequence = -1
         self._picture: NDArray[np.uint8] | None = None
         self._same = 0
+
+    def fits(self, frame: Frame) -> bool:
+        """Whether an exposure can be cut and measured at all: RGB bytes, depth beside it, of the size that the intrinsics are for.
+
+        What does not is refused as malformed.
+        """
+        rgb, depth = frame.rgb, frame.depth_m
+        good = rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3
+        good = good and (self._size_wh is None or rgb.shape[1::-1] == self._size_wh)
+        good = good and (depth is None or (depth.dtype == np.float32 and depth.shape == rgb.shape[:2]))
+        if not good:
+            self.newest = "malformed"
+            self.refused["malformed"] += 1
+        return good
 
     def judge(self, frame: Frame, picture: NDArray[np.uint8], now_ns: int) -> str:
         """Empty for a good exposure, else one of ``REASONS``.

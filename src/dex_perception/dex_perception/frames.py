@@ -10,6 +10,11 @@ OPTICAL_IN_LINK_XYZW = (-0.5, 0.5, -0.5, 0.5)
 """z forward, x right, y down in a link with x forward, y left, z up."""
 
 
+def frame_names(stem: str = "camera") -> tuple[str, str]:
+    """Link and optical frame of a camera, as realsense2_camera calls them when its name is ``stem`` (``CellConfig.camera_stem``)."""
+    return f"{stem}_link", f"{stem}_color_optical_frame"
+
+
 def quaternion_xyzw(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Unit quaternion (x, y, z, w) of a (3, 3) rotation, w >= 0."""
     m = np.asarray(rotation, dtype=float)

@@ -58,7 +58,7 @@ def watched_nodes(cell: CellConfig) -> tuple[Watch, ...]:
         Watch("gate", "gate_lost"),
         Watch("policy", Reason.POLICY_LOST),
         *(Watch(decoder_of(h), Reason.DECODER_LOST) for h in hands),
-        *((Watch("camera", Reason.CAMERA_LOST),) if cell.cameras else ()),
+        *((Watch("camera", Reason.CAMERA_LOST),) if "camera" in cell.camera_nodes else ()),
         *(Watch(name, Reason.DRIVER_LOST) for name in cell.interfaces),
     )
 

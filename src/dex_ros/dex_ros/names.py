@@ -2,6 +2,7 @@
 """Every topic, service and action name once; all relative, so that a namespace moves the whole cell."""
 
 IMAGE = "camera/color/image_raw"
+COMPRESSED = "camera/color/image_raw/compressed"
 CAMERA_INFO = "camera/color/camera_info"
 DEPTH = "camera/aligned_depth_to_color/image_raw"
 DEPTH_INFO = "camera/aligned_depth_to_color/camera_info"
@@ -41,6 +42,11 @@ SIM_INJECT = "sim/inject_fault"
 def device_states(interface: str) -> str:
     """``left_arm`` -> ``left/arm/joint_states``, ``body`` -> ``body/joint_states``."""
     return f"{_stem(interface)}/joint_states"
+
+
+def of_camera(topic: str, scope: str = "") -> str:
+    """The topic of a camera other than the cell's first, ``CellConfig.camera_scope``: ``wrist/camera/color/image_raw``."""
+    return f"{scope}/{topic}" if scope else topic
 
 
 def unfaulted(topic: str) -> str:

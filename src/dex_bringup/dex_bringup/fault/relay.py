@@ -18,7 +18,7 @@ def publishers_of(cell: CellConfig) -> dict[str, tuple[str, ...]]:
     hands = tuple(name for name, interface in cell.interfaces.items() if interface.robot.kind == "hand")
     camera = {topic: ("camera",) for topic in (names.IMAGE, names.CAMERA_INFO, names.DEPTH, names.DEPTH_INFO)}
     return {
-        **(camera if cell.cameras else {}),
+        **(camera if "camera" in cell.camera_nodes else {}),
         names.ACTION_CHUNK: ("policy",),
         names.DECODED_CHUNK: tuple(decoder_of(hand) for hand in hands),
         names.JOINT_COMMAND: ("gate",),

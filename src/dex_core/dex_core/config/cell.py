@@ -221,11 +221,14 @@ class CellConfig:
         """What stands before topics and frames of a camera, ``wrist/camera/color/image_raw``: its name, and nothing for the cell's first."""
         return "" if name == next(iter(self.cameras), "") else name
 
+    def camera_stem(self, name: str) -> str:
+        """Name of a camera's node and begin of its frames' names, as in ``camera_link``: ``wrist_camera``, and ``camera`` for the first."""
+        return f"{name}_camera" if self.camera_scope(name) else "camera"
+
     @property
     def camera_nodes(self) -> dict[str, str]:
         """Node name -> camera, for the cameras that this stack drives itself."""
-        own = (name for name, camera in self.cameras.items() if camera.driver != EXTERNAL)
-        return {f"{name}_camera" if self.camera_scope(name) else "camera": name for name in own}
+        return {self.camera_stem(name): name for name, camera in self.cameras.items() if camera.driver != EXTERNAL}
 
     @property
     def joint_names(self) -> tuple[str, ...]:
