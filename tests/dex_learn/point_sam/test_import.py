@@ -15,6 +15,7 @@ from tests.dex_learn.point_sam.test_net import SMALL, UPSTREAM, sizes_of  # noqa
 from dex_core.bundle import Bundle, load_bundle  # noqa: E402
 from dex_core.errors import BundleError, DexError, ShapeError  # noqa: E402
 from dex_learn.point_sam import bundle as exporting  # noqa: E402
+from dex_learn.point_sam import written  # noqa: E402
 from dex_learn.point_sam.command import main  # noqa: E402
 from dex_learn.point_sam.golden import golden_cloud  # noqa: E402
 
@@ -34,7 +35,7 @@ def imported(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Imported once for all tests, with its weights in files of their own, as those of the real one are."""
     out = tmp_path_factory.mktemp("models") / "point_sam_small"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "INLINE_BYTES", 0)
+        patch.setattr(written, "INLINE_BYTES", 0)
         assert main([str(file), "--out", str(out), "--patches", "24", "--patch-size", "8"]) == 0
     return load_bundle(out)
 
