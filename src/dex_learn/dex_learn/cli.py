@@ -11,6 +11,7 @@ from dex_core.errors import DexError
 from dex_learn.latent.command import add_latents
 from dex_learn.picker.command import add_picker
 from dex_learn.policy.command import add_commands as add_policy
+from dex_learn.segmentation.command import add_segmentation
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_latents(commands)
     add_policy(commands)
     add_picker(commands)
+    add_segmentation(commands)
     return parser
 
 

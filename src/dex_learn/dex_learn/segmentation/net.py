@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small promptable segmenter of clouds: what a click sees is drawn on a grid, a U-net reads it, and every point asks its cell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dex_learn.points import gather
+from dex_learn.segmentation.view import GRID, OUTSIDE, View, look
+
+UNIT_M = 2.0
+"""One unit of the graphs' coords."""
+MASKS = 3
+WIDTHS = (16, 32, 64, 128)
+HIDDEN = 32
+CARRIED = 9
+"""Per point, averaged over each cell: depth, height, colour (3), distance, near a click, near a click beside, mask so far."""
+DRAWN = 2 + 2 + 3 + 6 + 3 + 3 + 2
+OWN = 12
+FAR_LOGIT = -12.0
+"""Of points outside the picture."""
+
+
+class ClickNet(nn.Module):
+    """Points and clicks in, logits of ``MASKS`` masks and how much each is believed to overlap the object out."""
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_conv(DRAWN, widths[0]), _conv(widths[0], widths[0]))
+        self.down = nn.ModuleList(nn.Sequential(_conv(a, b, 2), _conv(b, b)) for a, b in zip(widths, widths[1:], strict=False))
+        self.bottom = _conv(widths[-1], widths[-1])
+        self.raised = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(_conv(a, a) for a in widths[:-1])
+        self.cell = nn.Linear(widths[0], HIDDEN)
+        self.own = nn.Linear(OWN, HIDDEN)
+        self.head = nn.Sequential(nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, MASKS))
+        self.believed = nn.Sequential(nn.Linear(widths[-1] + widths[0], 64), nn.ReLU(), nn.Linear(64, MASKS))
+
+    def forward(self, points_m: Tensor, colors: Tensor, clicks_m: Tensor, labels: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Masks of one set of clicks per cloud.
+
+        Args:
+            points_m: (B, N, 3) from the lens, z up. colors: (B, N, 3) in [0, 1].
+            clicks_m: (B, Q, 3). labels: (B, Q) int64: 1, 0, or -1 for no click.
+            mask: (B, N) logits to go on from, or None.
+
+        Returns:
+            (B, MASKS, N) logits, (B, MASKS) overlap as logits.
+        """
+        view = look(points_m, clicks_m, labels)
+        before = torch.zeros_like(view.depth_m) if mask is None else torch.sigmoid(mask) - 0.5
+        means, seen = average(_carried(view, colors, before), view.cell)
+        features, deep = self._read(_drawn(means, seen, view.click_height_m))
+        table = torch.cat([self.cell(features.flatten(2).transpose(1, 2)), means[..., :5]], dim=-1)  # (B, cells, HIDDEN + 5)
+        table = functional.pad(table, (0, 0, 0, 1))  # points outside look at zeros
+        asked = gather(table, view.cell)
+        logits = self.head(asked[..., :HIDDEN] + self.own(_own(view, colors, before, asked[..., HIDDEN:])))
+        inside = (view.cell < OUTSIDE).unsqueeze(-1)
+        logits = torch.where(inside, logits, torch.full_like(logits, FAR_LOGIT))
+        summary = torch.cat([deep.mean((2, 3)), features[:, :, GRID // 2 - 2 : GRID // 2 + 2, GRID // 2 - 2 : GRID // 2 + 2].mean((2, 3))], dim=-1)
+        return logits.transpose(1, 2), self.believed(summary)
+
+    def _read(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, widths[0], 64, 64) features of each cell, and the deepest ones."""
+        levels = [self.stem(picture)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        x = deep = levels[-1] + self.bottom(levels[-1])
+        for raised, up, level in zip(reversed(self.raised), reversed(self.up), reversed(levels[:-1]), strict=True):
+            x = functional.interpolate(raised(x), scale_factor=2.0, mode="nearest") + level
+            x = x + up(x)
+        return x, deep
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def _carried(view: View, colors: Tensor, before: Tensor) -> Tensor:
+    """(B, N, CARRIED) what each point brings to its cell."""
+    own = torch.stack([
+        view.depth_m, view.height_m.clamp(-0.3, 0.5), torch.tanh(view.distance_m / 0.08), torch.exp(view.distance_m / -0.02),
+        torch.exp(view.away_m / -0.02), before,
+    ], dim=-1)
+    return torch.cat([own[..., :2], colors, own[..., 2:]], dim=-1)
+
+
+def average(values: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Means over the cells; a cell without points takes those of its eight neighbours together.
+
+    Args:
+        values: (B, N, C). cell: (B, N) int64, ``OUTSIDE`` for points of no cell.
+
+    Returns:
+        (B, cells, C), zeros where even the neighbours are empty, and (B, cells, 2): has points; has, or its neighbours have.
+    """
+    batch, _, width = values.shape
+    ones = torch.ones_like(values[..., :1])
+    full = torch.cat([values, ones], dim=-1)
+    sums = torch.zeros(batch, OUTSIDE + 1, width + 1, dtype=values.dtype, device=values.device)
+    sums = sums.scatter_add(1, cell.unsqueeze(-1).expand(-1, -1, width + 1), full)[:, :OUTSIDE]
+    grid = sums.transpose(1, 2).reshape(batch, width + 1, GRID, GRID)
+    around = (functional.avg_pool2d(grid, 3, 1, 1, count_include_pad=True) * 9.0).flatten(2).transpose(1, 2)
+    count, near = sums[..., -1:], around[..., -1:]
+    filled = torch.where(count > 0.5, sums, around)
+    return filled[..., :-1] / filled[..., -1:].clamp_min(1.0), torch.cat([(count > 0.5), (near > 0.5)], dim=-1).to(values.dtype)
+
+
+def _drawn(means: Tensor, seen: Tensor, click_height_m: Tensor) -> Tensor:
+    """(B, DRAWN, 64, 64) the picture that the U-net reads."""
+    depth, height, colour, rest = means[..., :1], means[..., 1:2], means[..., 2:5], means[..., 5:]
+    there = seen[..., 1:]
+    grid = colour.transpose(1, 2).reshape(-1, 3, GRID, GRID)
+    middle = grid[:, :, GRID // 2 - 1 : GRID // 2 + 1, GRID // 2 - 1 : GRID // 2 + 1].mean((2, 3)).unsqueeze(1)
+    above = height - click_height_m.unsqueeze(1)
+    line = torch.linspace(-1.0, 1.0, GRID, device=means.device)
+    where = torch.stack([line.repeat(GRID), line.repeat_interleave(GRID)], dim=-1).unsqueeze(0).expand(means.shape[0], -1, -1)
+    shapes = torch.cat([
+        seen, torch.tanh(depth / 0.03), depth / 0.2, torch.tanh(height / 0.01), torch.tanh(height / 0.04), height / 0.2,
+    ], dim=-1)
+    colours = torch.cat([colour - 0.5, colour - middle], dim=-1) * there
+    picture = torch.cat([shapes * there, colours, rest[..., :3], torch.tanh(above / 0.02) * there, above / 0.2 * there, rest[..., 3:], where], dim=-1)
+    return picture.transpose(1, 2).reshape(-1, DRAWN, GRID, GRID)
+
+
+def _own(view: View, colors: Tensor, before: Tensor, cell: Tensor) -> Tensor:
+    """(B, N, OWN) how a point differs from its cell; ``cell`` (B, N, 5): depth, height and colour there."""
+    single = torch.stack([
+        torch.tanh((view.depth_m - cell[..., 0]) / 0.02), torch.tanh(view.depth_m / 0.05), torch.tanh(view.height_m / 0.01),
+        torch.tanh((view.height_m - cell[..., 1]) / 0.01), torch.tanh(view.distance_m / 0.05), torch.exp(view.away_m / -0.02), before,
+    ], dim=-1)
+    return torch.cat([view.offset, colors - cell[..., 2:5], single], dim=-1)
+
+
+def parameters_of(net: nn.Module) -> int:
+    """Number of trained numbers."""
+    return sum(p.numel() for p in net.parameters())
