@@ -7,12 +7,15 @@ import argparse
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from dex_bringup.bench import clouds
+from dex_bringup.bench.clouds_picture import draw
 from dex_core.clouds import analytic, engine, reference
 from dex_core.devices.camera import Intrinsics
+from dex_core.errors import ConfigError
 
 SMALL = Intrinsics(160, 120, 150.0, 150.0, 79.5, 59.5)
 
@@ -34,17 +37,20 @@ def test_the_scene_is_what_it_says() -> None:
 
 def test_without_open3d_its_figures_are_missing_with_the_reason(small: None, tmp_path: Path) -> None:
     lines: list[str] = []
-    report = clouds.run(argparse.Namespace(repeats=3, open3d=str(tmp_path / "no_python")), lines.append)
+    picture = tmp_path / "clouds.png"
+    report = clouds.run(argparse.Namespace(repeats=3, open3d=str(tmp_path / "no_python"), picture=picture), lines.append)
     assert "not measured" in report.figures["open3d"] and "no_python" in report.figures["open3d"]
     assert report.figures["end_to_end_p50_ms"] > 0.0 and report.figures["numpy_normals_that_differ"] == 0
-    assert report.figures["normals_error_p50_deg"] < 10.0 and len(lines) == 3
+    assert report.figures["normals_error_p50_deg"] < 10.0 and len(lines) == 4
+    assert cv2.imread(str(picture)).shape == (2 * 388, 2 * 480, 3)
 
 
 def test_a_peer_that_fails_is_told_by_its_last_words(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "peer.py"
     broken.write_text("raise SystemExit('out of luck')")
     monkeypatch.setattr(clouds, "PEER", broken)
-    assert "out of luck" in clouds._open3d(sys.executable, clouds.scene(SMALL, 0.0025), 1)["open3d"]
+    figures, pictures = clouds._open3d(sys.executable, clouds.scene(SMALL, 0.0025), 1)
+    assert "out of luck" in figures["open3d"] and not pictures
 
 
 def test_a_peers_normals_are_scored_like_ours(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +59,8 @@ def test_a_peers_normals_are_scored_like_ours(small: None, tmp_path: Path, monke
     peer = tmp_path / "peer.py"
     peer.write_text(f"import shutil, sys; shutil.copy({str(tmp_path / 'true.npy')!r}, sys.argv[2]); print('{{\"version\": \"1\"}}')")
     monkeypatch.setattr(clouds, "PEER", peer)
-    figures = clouds._open3d(sys.executable, view, 1)
+    figures, pictures = clouds._open3d(sys.executable, view, 1)
+    assert set(pictures) == {"open3d knn16", "open3d hybrid"} and np.isnan(pictures["open3d hybrid"][np.isnan(view.depth_m)]).all()
     assert figures["open3d_version"] == "1" and figures["open3d_normals_hybrid_error_p95_deg"] < 1e-3
     assert figures["open3d_normals_knn16_known_share"] == 1.0
 
@@ -61,3 +68,10 @@ def test_a_peers_normals_are_scored_like_ours(small: None, tmp_path: Path, monke
 def test_numpy_serves_too(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "current", lambda: reference)
     assert clouds._ours(clouds.scene(SMALL, 0.0025), 1)["voxels"] > 100
+
+
+def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    view = clouds.scene(SMALL, 0.0)
+    for name in ("no_folder/a.png", "a.nonsense"):
+        with pytest.raises(ConfigError, match=name):
+            draw(tmp_path / name, view.rgb, view.depth_m, view.true, {"ours": view.true.astype(np.float32)})

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dex_bringup.bench.clouds_picture import draw
 from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.clouds import (
     analytic,
@@ -67,6 +68,7 @@ class Scene(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
     parser.add_argument("--repeats", type=int, default=50, help="runs of each stage (default %(default)s)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="also draw the scene, the normals and their errors")
     parser.add_argument("--open3d", metavar="PYTHON", default=sys.executable, help="an interpreter that has open3d (default: this one)")
 
 
@@ -83,7 +85,11 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     say("NumPy")
     figures |= _numpy(view, max(3, options.repeats // 10), found)
     say(f"open3d by {options.open3d}")
-    figures |= _open3d(options.open3d, view, options.repeats)
+    peer, pictures = _open3d(options.open3d, view, options.repeats)
+    if options.picture is not None:
+        draw(options.picture, view.rgb, view.depth_m, view.true, {"ours": found, **pictures})
+        say(f"{options.picture}")
+    figures |= peer
     return Report("clouds", figures, (Goal("end_to_end_p50_ms", at_most=END_TO_END_MS, unit="ms"),))
 
 
@@ -183,8 +189,8 @@ def _numpy(view: Scene, repeats: int, ours: NDArray[np.float32]) -> dict[str, fl
     return {key: value for key, value in figures.items() if not key.endswith("_p95_ms")}
 
 
-def _open3d(python: str, view: Scene, repeats: int) -> dict[str, Any]:
-    """open3d's figures, or why there are none."""
+def _open3d(python: str, view: Scene, repeats: int) -> tuple[dict[str, Any], dict[str, NDArray[np.float32]]]:
+    """open3d's figures, or why there are none; and its pictures of normals (H, W, 3)."""
     with tempfile.TemporaryDirectory() as folder:
         given, normals_file = Path(folder) / "scene.npz", Path(folder) / "normals.npy"
         depth = np.nan_to_num(view.depth_m, nan=0.0)
@@ -195,13 +201,14 @@ def _open3d(python: str, view: Scene, repeats: int) -> dict[str, Any]:
                 timeout=PEER_TIMEOUT_S, check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return {"open3d": f"not measured: {error}"}
+            return {"open3d": f"not measured: {error}"}, {}
         if done.returncode:
-            return {"open3d": f"not measured: {(done.stderr.strip().splitlines() or ['no words'])[-1]}; make peers, or --open3d PYTHON"}
+            return {"open3d": f"not measured: {(done.stderr.strip().splitlines() or ['no words'])[-1]}; make peers, or --open3d PYTHON"}, {}
         figures = {f"open3d_{key}": value for key, value in json.loads(done.stdout.strip().splitlines()[-1]).items()}
-        valid = np.isfinite(view.depth_m)
+        valid, pictures = np.isfinite(view.depth_m), {}
         for name, found in zip(("knn16", "hybrid"), np.load(normals_file), strict=True):
             picture = np.full(view.true.shape, np.nan, np.float32)
             picture[valid] = found
             figures |= _errors(f"open3d_normals_{name}", picture, view)
-        return figures
+            pictures[f"open3d {name}"] = picture
+        return figures, pictures

@@ -188,6 +188,7 @@ static void row_of(const picture *p, int row, float *normals, float *variance)
         else {
             vf rise[25];
             vi on[25];
+#pragma GCC unroll 25
             for (int k = 0; k < 25; k++) rise[k] = load(at + (k / 5 - REACH) * fit->step * p->stride + (k % 5 - REACH) * fit->step);
             compare(fit, near, rise, on);
             some(rise, on, &s);

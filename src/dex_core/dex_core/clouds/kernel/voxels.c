@@ -109,9 +109,9 @@ int64_t dex_clouds_group(const float *points, int64_t n, double inverse_size, co
                     if (met + m != hit) met[m].key = UINT64_MAX;
             }
             int32_t *cell = hit->cells + ((a & 3) << 4 | (b & 3) << 2 | (c & 3)), known = *cell;
-            int first_here = known < 0; /* no branch: there would be no telling which way it goes */
-            known = first_here ? (int32_t)voxels : known;
-            voxels += first_here;
+            int32_t unseen = known >> 31; /* all bits or none; no branch, for there is no telling which way it would go */
+            known = (known & ~unseen) | ((int32_t)voxels & unseen);
+            voxels -= unseen;
             *cell = known;
             voxel[start + k] = known;
         }
