@@ -106,9 +106,10 @@ class RealSenseCamera(PulledCamera):
                 frame = self._frame(stream, frames, time.monotonic_ns()) if got else None
             if frame is not None:
                 return frame
-            if not got:
-                self._check_still_there(stream)
+            if not got and self._address.kind == FILE:
+                self._check_not_ended(stream)
             if left_s <= 0.0:
+                self._check_still_there(stream, timeout_s)
                 return None
 
     def report(self) -> CameraReport:
@@ -161,18 +162,17 @@ class RealSenseCamera(PulledCamera):
             raise ConnectionLostError(f"{self.name} is not connected")
         return self._stream
 
-    def _check_still_there(self, stream: _Stream) -> None:
-        """Silence has a reason: the end of a recording, or a device that the library no longer lists."""
-        if self._address.kind == FILE:
-            if stream.device.as_playback().current_status() == rs.playback_status.stopped:
-                if not self._options.loop:
-                    raise ConnectionLostError(f"{self.name} has ended", code="ended")
-                self._play_again(stream)
-        elif stream.known.get("serial", "") not in attached(self._context):
+    def _check_still_there(self, stream: _Stream, patience_s: float) -> None:
+        """After a whole wait in vain: whether the library still lists the device. Looking touches every device, so not after each slice."""
+        if patience_s > 0.0 and self._address.kind != FILE and stream.known.get("serial", "") not in attached(self._context):
             raise ConnectionLostError(f"{self.name} is no longer attached")
 
-    def _play_again(self, stream: _Stream) -> None:
-        """From the beginning; sequence and stamps go on."""
+    def _check_not_ended(self, stream: _Stream) -> None:
+        """A recording that has ended begins anew, sequence and stamps going on, or is lost."""
+        if stream.device.as_playback().current_status() != rs.playback_status.stopped:
+            return
+        if not self._options.loop:
+            raise ConnectionLostError(f"{self.name} has ended", code="ended")
         _close(stream.chosen)
         self._unload()
         self._stream, self._number = None, -1
