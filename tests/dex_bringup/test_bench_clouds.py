@@ -13,7 +13,7 @@ import pytest
 
 from dex_bringup.bench import clouds
 from dex_bringup.bench.clouds_picture import draw
-from dex_core.clouds import analytic, engine, reference
+from dex_core.clouds import analytic
 from dex_core.devices.camera import Intrinsics
 from dex_core.errors import ConfigError
 
@@ -55,19 +55,14 @@ def test_a_peer_that_fails_is_told_by_its_last_words(small: None, tmp_path: Path
 
 def test_a_peers_normals_are_scored_like_ours(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     view = clouds.scene(SMALL, 0.0025)
-    np.save(tmp_path / "true.npy", np.stack([view.true[np.isfinite(view.depth_m)]] * 2))
+    np.save(tmp_path / "true.npy", np.stack([view.true[np.isfinite(view.depth_m)]] * 3))
     peer = tmp_path / "peer.py"
     peer.write_text(f"import shutil, sys; shutil.copy({str(tmp_path / 'true.npy')!r}, sys.argv[2]); print('{{\"version\": \"1\"}}')")
     monkeypatch.setattr(clouds, "PEER", peer)
     figures, pictures = clouds._open3d(sys.executable, view, 1)
-    assert set(pictures) == {"open3d knn16", "open3d hybrid"} and np.isnan(pictures["open3d hybrid"][np.isnan(view.depth_m)]).all()
+    assert set(pictures) == {"open3d knn16", "open3d hybrid", "open3d wide"} and np.isnan(pictures["open3d hybrid"][np.isnan(view.depth_m)]).all()
     assert figures["open3d_version"] == "1" and figures["open3d_normals_hybrid_error_p95_deg"] < 1e-3
     assert figures["open3d_normals_knn16_known_share"] == 1.0
-
-
-def test_numpy_serves_too(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "current", lambda: reference)
-    assert clouds._ours(clouds.scene(SMALL, 0.0025), 1)["voxels"] > 100
 
 
 def test_a_picture_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ NOISE_PER_M_RMS = 0.0025
 HOLES = 0.02
 """Share of the picture without depth, in spots, besides the pixels at the edges of things."""
 EDGE_PX = 4
+SEARCHES = ("knn16", "hybrid", "wide")
+"""open3d's settings, as clouds_open3d.py names them."""
 CAMERA = Intrinsics(640, 480, 600.0, 600.0, 319.5, 239.5)
 PEER_TIMEOUT_S = 180.0
 PEER = Path(__file__).with_name("clouds_open3d.py")
@@ -206,7 +208,7 @@ def _open3d(python: str, view: Scene, repeats: int) -> tuple[dict[str, Any], dic
             return {"open3d": f"not measured: {(done.stderr.strip().splitlines() or ['no words'])[-1]}; make peers, or --open3d PYTHON"}, {}
         figures = {f"open3d_{key}": value for key, value in json.loads(done.stdout.strip().splitlines()[-1]).items()}
         valid, pictures = np.isfinite(view.depth_m), {}
-        for name, found in zip(("knn16", "hybrid"), np.load(normals_file), strict=True):
+        for name, found in zip(SEARCHES, np.load(normals_file), strict=True):
             picture = np.full(view.true.shape, np.nan, np.float32)
             picture[valid] = found
             figures |= _errors(f"open3d_normals_{name}", picture, view)
