@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dex_core import text
+from dex_core.bundle import completion
 from dex_core.bundle.manifest import Graph, Manifest, Slice, Tensor
 from dex_core.bundle.picker import check_picker_tensors
 from dex_core.bundle.segmentation import check_tensors
@@ -26,6 +27,8 @@ def check_layout(manifest: Manifest) -> str:
         _check_latent_graphs(manifest)
     elif manifest.kind == "segmentation":
         check_tensors(manifest)
+    elif manifest.kind == "completion":
+        return completion.check_tensors(manifest)
     elif manifest.kind == "picker":
         check_picker_tensors(manifest)
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dex_core.bundle import embodiment as embodiment_checks
 from dex_core.bundle import probes
+from dex_core.bundle.completion import GRAPH, check_completion_probes
 from dex_core.bundle.files import check_files, read_verified
 from dex_core.bundle.graph import check_interface, check_model, uses_external_data
 from dex_core.bundle.hashes import bundle_hash
@@ -262,6 +263,9 @@ def _probes(b: Bundle) -> str:
     if b.manifest.kind == "segmentation":
         check_segmentation_probes(b.manifest, b.sessions)
         return "finite for flat and noisy clouds and clicks far outside"
+    if b.manifest.kind == "completion":
+        check_completion_probes(b.manifest, b.sessions[GRAPH])
+        return "finite and bounded for a point, a line, and points far away"
     if b.manifest.kind == "picker":
         check_picker_probes(b.sessions[PICKER])
         return "finite without words and for features far outside"

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from dex_core.bundle import completion as completions
+from dex_core.bundle.completion import CompletionSpec
 from dex_core.bundle.picker import PickerSpec
 from dex_core.bundle.segmentation import SegmentationSpec, check_graph_names
 from dex_core.config.robot import JointLimit
@@ -18,7 +20,7 @@ from dex_core.errors import BundleError, ConfigError
 from dex_core.types import POSE_COLUMNS, SPACES
 
 SCHEMA = 1
-KINDS = ("latent_space", "chunk_policy", "segmentation", "picker")
+KINDS = ("latent_space", "chunk_policy", "segmentation", "picker", "completion")
 DTYPES = ("float32", "uint8", "int64")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -326,6 +328,7 @@ class Manifest:
     normalisation: Normalisation | None = None
     segmentation: SegmentationSpec | None = None
     picker: PickerSpec | None = None
+    completion: CompletionSpec | None = None
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -348,7 +351,7 @@ def _refuse(manifest: Manifest, *fields: str) -> None:
 
 
 def _check_latent_space(manifest: Manifest) -> None:
-    _refuse(manifest, "image", "instruction", "segmentation", "picker")
+    _refuse(manifest, "image", "instruction", "segmentation", "picker", "completion")
     if manifest.spaces.latent is None:
         raise ConfigError("spaces.latent is missing; a latent_space bundle needs it")
     if not manifest.embodiments:
@@ -359,27 +362,34 @@ def _check_latent_space(manifest: Manifest) -> None:
 
 
 def _check_chunk_policy(manifest: Manifest) -> None:
-    _refuse(manifest, "segmentation", "picker")
+    _refuse(manifest, "segmentation", "picker", "completion")
     _need(manifest, "timing", "image", "instruction", "normalisation")
     if set(manifest.graphs) != {"policy"}:
         raise ConfigError(f"graphs must be ['policy'], got {sorted(manifest.graphs)}")
 
 
 def _check_segmentation(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker", "completion")
     _need(manifest, "segmentation")
     check_graph_names(manifest.graphs)
 
 
 def _check_picker(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "completion")
     _need(manifest, "picker")
     if set(manifest.graphs) != {"picker"}:
         raise ConfigError(f"graphs must be ['picker'], got {sorted(manifest.graphs)}")
 
 
+def _check_completion(manifest: Manifest) -> None:
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "picker")
+    _need(manifest, "completion")
+    completions.check_graph_names(manifest.graphs)
+
+
 _NEEDS = {
     "latent_space": _check_latent_space, "chunk_policy": _check_chunk_policy, "segmentation": _check_segmentation, "picker": _check_picker,
+    "completion": _check_completion,
 }
 
 
@@ -405,6 +415,7 @@ __all__ = [
     "KINDS",
     "MAX_BYTES",
     "SCHEMA",
+    "CompletionSpec",
     "Embodiment",
     "FileEntry",
     "Golden",
