@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,8 +15,12 @@ import pytest
 
 from dex_core.config import CameraConfig
 from dex_core.contracts.camera import CameraContract
+from dex_core.devices.camera import Frame
 from dex_core.errors import ConfigError, DeviceError, DexError, ShapeError
+from dex_eval.bag_writer import BagWriter
+from dex_perception.camera_worker import CameraWorker
 from dex_perception.cameras.bag import BagCamera
+from dex_perception.frame_watch import FrameWatch
 
 spec = importlib.util.spec_from_file_location("make_bag", Path(__file__).with_name("make_bag.py"))
 make_bag = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
@@ -247,3 +252,52 @@ def test_of_a_cut_end_what_was_flushed_is_played(tmp_path: Path, opened: Callabl
     camera = opened(file, rate=0.0, loop=False)
     assert [camera.next_frame(1.0).sequence for _ in range(60)] == list(range(1, 61))
     assert camera.report().warning == "the end of the recording was cut off"
+
+
+def recorded_by_the_stack(folder: Path, frames: int, whole: bool) -> Path:
+    """Written as ``dex record`` writes, in LZ4 chunks; not ``whole``: the process was killed."""
+    types = make_bag.TYPES
+    writer = BagWriter(folder)
+    names = {"/camera/color/image_raw": make_bag.IMAGE, "/camera/color/camera_info": make_bag.INFO,
+             "/camera/aligned_depth_to_color/image_raw": make_bag.IMAGE}
+    for topic, type_name in names.items():
+        writer.add_topic(topic, type_name, [])
+    for k in range(frames):
+        stamp_ns = make_bag.FIRST_NS + k * 10_000_000
+        metres = make_bag.depth_mm_of(k).astype(np.float32) * np.float32(1e-3)
+        metres[metres == 0.0] = np.nan
+        for topic, value in zip(names, (make_bag.image(stamp_ns, make_bag.rgb_of(k), "rgb8"), make_bag.info(stamp_ns),
+                                        make_bag.image(stamp_ns, metres, "32FC1")), strict=True):
+            writer.write(topic, bytes(types.serialize_cdr(value, names[topic])), stamp_ns, stamp_ns)
+        writer.flush()
+    writer.close() if whole else writer.abandon()
+    return folder
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_this_stack_records_plays(tmp_path: Path, opened: Callable[..., BagCamera], whole: bool) -> None:
+    camera = opened(recorded_by_the_stack(tmp_path / "run", 20, whole), rate=0.0, loop=False)
+    for k in range(20):
+        frame = camera.next_frame(1.0)
+        assert np.array_equal(frame.rgb, make_bag.rgb_of(k)) and np.isnan(frame.depth_m[0, 0])
+        assert frame.depth_m[1:] == pytest.approx((1000 + k) * 1e-3, abs=1e-6)
+    with pytest.raises(DeviceError, match="has ended"):
+        camera.next_frame(1.0)
+    assert bool(camera.report().warning) != whole
+
+
+def test_through_the_worker_and_the_watch_of_the_camera_node(folder: Path) -> None:
+    """Played pictures pass every check that a live camera's do: none is late, of the future, repeated or frozen."""
+    watch, passed = FrameWatch(max_age_s=0.25), threading.Event()
+
+    def judged(frame: Frame) -> None:
+        if not watch.judge(frame, frame.rgb, time.time_ns()) and watch.passed >= 3 * FRAMES:
+            passed.set()
+
+    worker = CameraWorker(BagCamera(config(folder)), 120.0, judged, lambda inner: watch.restart())
+    worker.start()
+    try:
+        assert passed.wait(10.0)
+    finally:
+        worker.stop()
+    assert not {reason: count for reason, count in watch.refused.items() if count} and worker.connects == 1

@@ -53,7 +53,7 @@ def test_pictures_come_with_the_kernels_time_and_the_device_is_set(bench: Bench)
     before_ns = time.time_ns()
     pictures = [bench.source.take(1.0) for _ in range(3)]
     assert bench.opened == [(str(bench.node), cv2.CAP_V4L2)], "the node behind the stable path, through V4L2 alone"
-    assert bench.captures[0].asked[cv2.CAP_PROP_BUFFERSIZE] == 1
+    assert bench.captures[0].asked[cv2.CAP_PROP_BUFFERSIZE] == 2
     for earlier, later in zip(pictures[:-1], pictures[1:], strict=True):
         assert later.sequence > earlier.sequence and later.stamp_ns > earlier.stamp_ns
     assert pictures[0].bgr.shape == (48, 64, 3) and pictures[0].bgr[0, 0, 0] == 10

@@ -20,6 +20,8 @@ from dex_perception.cameras.replay import Player
 from dex_perception.cameras.uvc_device import exposure_time
 from dex_perception.cameras.uvc_reader import NewestReader
 
+BUFFERS = 2
+"""One to fill while the other is decoded: with a single one the driver drops every second picture. The reader leaves none to wait in it."""
 LEAST_RATE = 0.9
 """A driver that offers less of the rate asked for is refused."""
 
@@ -197,7 +199,7 @@ def _set(capture: Any, mode: Mode, path: Path) -> None:
     """Asks for the mode and looks at what came of it: drivers take the nearest they have and say nothing. Raises ConfigError."""
     for key, value in (
         (cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*mode.fourcc)), (cv2.CAP_PROP_FRAME_WIDTH, mode.width),
-        (cv2.CAP_PROP_FRAME_HEIGHT, mode.height), (cv2.CAP_PROP_FPS, mode.fps), (cv2.CAP_PROP_BUFFERSIZE, 1),
+        (cv2.CAP_PROP_FRAME_HEIGHT, mode.height), (cv2.CAP_PROP_FPS, mode.fps), (cv2.CAP_PROP_BUFFERSIZE, BUFFERS),
     ):
         capture.set(key, value)
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").decode("ascii", "replace")
