@@ -45,6 +45,10 @@ def declared_arguments() -> tuple[Argument, ...]:
             "camera_driver", OWN, "Who publishes the pictures: 'own': drivers as in the cell file; 'external': e.g. realsense2_camera.",
             (OWN, EXTERNAL),
         ),
+        Argument(
+            "segmentation", OWN, "Find and follow objects: 'own' as the cell file says, 'true' with its models or ours, 'false' not.",
+            (OWN, *BOOLEANS),
+        ),
         Argument("bundle", "", "Model bundle: a name in models/ or a path; empty: the cell's own."),
         Argument("record", "false", "Record every topic to MCAP in the run folder.", BOOLEANS),
         Argument("rviz", "false", "Open RViz with the cell's view.", BOOLEANS),

@@ -15,7 +15,7 @@ from dex_bringup.process import ProcessDescription
 from dex_core.bundle import parse_manifest
 from dex_core.bundle.load import find_bundle
 from dex_core.chunks.join import decoder_of
-from dex_core.config import CellConfig, find_share, load_cell
+from dex_core.config import CellConfig, PerceptionConfig, find_share, load_cell
 from dex_core.config.camera import EXTERNAL
 from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError, DexError
@@ -91,10 +91,27 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
     )
     if values["camera_driver"] == EXTERNAL:
         resolved = replace(resolved, cameras={name: replace(camera, driver=EXTERNAL) for name, camera in resolved.cameras.items()})
+    if values["segmentation"] != OWN:
+        resolved = with_segmentation(resolved) if values["segmentation"] == "true" else replace(resolved, perception=None)
     fault_parts(resolved, parse_faults(values["faults"]))
     if not resolved.simulated:
         _require_real_hardware(resolved)
     return _with_its_space(resolved) if values["bundle"] else resolved
+
+
+SEGMENTATION_MODELS = {"bundle": "tabletop_segmentation", "picker_bundle": "tabletop_picker", "completion_bundle": "tabletop_completion"}
+"""What segments where the cell file does not say, as far as it is there."""
+
+
+def with_segmentation(cell: CellConfig) -> CellConfig:
+    """The cell with a segmentation node: as its block ``perception`` says, else with the models that come with the stack; its camera gives depth."""
+    if cell.perception is not None:
+        return cell
+    there = {path.name for path in find_share("models").iterdir()}
+    seen = cell.camera("" if len(cell.cameras) == 1 else next(iter(cell.cameras), ""))
+    cameras = {name: replace(camera, depth=True) if name == seen else camera for name, camera in cell.cameras.items()}
+    perception = PerceptionConfig(camera=seen, **{key: name for key, name in SEGMENTATION_MODELS.items() if name in there})
+    return replace(cell, cameras=cameras, perception=perception)
 
 
 def _with_its_space(cell: CellConfig) -> CellConfig:

@@ -11,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from geometry_msgs.msg import Point, Vector3
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -44,6 +43,7 @@ from dex_ros.clouds import cloud_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import DexNode, node_parser, spin_main
 from dex_ros.polling import PolledSubscription, WaitForAny
+from dex_ros.segmentation import add_object, goal_to_fields, result_to_msg, transforms_in
 
 WITHDRAW_S, LISTEN_S = 0.02, 1.0
 LEAVE_S = 5.0
@@ -54,34 +54,16 @@ TF_STATIC = QoSProfile(depth=100, reliability=qos.LATCHED.reliability, durabilit
 EMPTY = Cloud(np.zeros((0, 3), dtype=np.float32), np.zeros((0, 3), dtype=np.uint8), np.zeros((0, 3), dtype=np.float32))
 
 
-def request_of(goal: Segment.Goal) -> Request:
-    """The goal, checked. Raises PromptError."""
-    clicks = np.array([(p.x, p.y) for p in goal.clicks], dtype=np.float64).reshape(-1, 2)
-    if any(p.z for p in goal.clicks):
-        raise PromptError("clicks: z is not 0; a click is a pixel, for points in space there is 'points'")
-    if len(goal.box) not in (0, 4):
-        raise PromptError(f"box has {len(goal.box)} numbers; expected none or x_min, y_min, x_max, y_max")
-    return Request(
-        goal.text, tuple(float(v) for v in goal.box) if len(goal.box) else None, clicks, np.array(goal.click_labels, dtype=bool),
-        np.array([(p.x, p.y, p.z) for p in goal.points], dtype=np.float64).reshape(-1, 3), np.array(goal.point_labels, dtype=bool),
-        goal.points_frame, goal.continuous, goal.preempt, goal.budget_ms * 1e-3, goal.max_age_s,
-    )
-
-
-def result_to_msg(result: Result, world_frame: str) -> Segmentation:
+def said(result: Result, world_frame: str) -> Segmentation:
     """A result as a message."""
-    found, t = result.object, result.times
-    msg = Segmentation(
-        goal_id=result.goal_id, target=result.target, found=found is not None, code=result.code, detail=result.detail, confidence=result.confidence,
-        world_frame=world_frame, segmenter=result.segmenter, tracked=result.tracked,
-        prompt_ms=t.prompt_ms, encode_ms=t.encode_ms, decode_ms=t.decode_ms, total_ms=t.total_ms,
+    t, found = result.times, result.object
+    msg = result_to_msg(
+        result.stamp_ns, result.frame_id, goal_id=result.goal_id, target=result.target, code=result.code, detail=result.detail,
+        confidence=result.confidence, world_frame=world_frame, segmenter=result.segmenter, tracked=result.tracked, prompt_ms=t.prompt_ms,
+        encode_ms=t.encode_ms, decode_ms=t.decode_ms, total_ms=t.total_ms,
     )
-    msg.header.stamp, msg.header.frame_id = convert.time_to_msg(result.stamp_ns), result.frame_id
     if found is not None:
-        msg.mask = convert.pixels_to_msg(found.mask, "mono8", result.stamp_ns, result.frame_id)
-        msg.centre = Point(**dict(zip("xyz", found.centre_m.tolist(), strict=True)))
-        msg.size = Vector3(**dict(zip("xyz", found.size_m.tolist(), strict=True)))
-        msg.points = len(found.cloud)
+        add_object(msg, found.mask, found.centre_m, found.size_m, len(found.cloud))
     return msg
 
 
@@ -129,18 +111,17 @@ class SegmentationNode(DexNode):
             patience=Patience(config.budget_s, config.max_age_s, config.picture_timeout_s, config.lost_timeout_s),
             world_frame=config.world_frame, rate_hz=config.rate_hz, wall_ns=self.now_ns,
         )
-        colour, depth, info = (f"{scope}/{topic}" if scope else topic for topic in (names.IMAGE, names.DEPTH, names.DEPTH_INFO))
-        self._wanted = (
-            (Image, colour, qos.SENSOR), (Image, depth, qos.SENSOR), (CameraInfo, info, qos.SENSOR), (TFMessage, "/tf", TF),
-            (TFMessage, "/tf_static", TF_STATIC),
-        )
+        colour, depth, info = (names.of_camera(topic, scope) for topic in (names.IMAGE, names.DEPTH, names.DEPTH_INFO))
+        pictures = ((Image, colour, qos.SENSOR), (Image, depth, qos.SENSOR), (CameraInfo, info, qos.SENSOR))
+        self._wanted = (*pictures, (TFMessage, "/tf", TF), (TFMessage, "/tf_static", TF_STATIC))
         self._subs = [PolledSubscription(self, *wanted) for wanted in self._wanted]
         self._any = WaitForAny(self._subs[:2])
         self._result_out = self._publisher(Segmentation, names.SEGMENT_RESULT)
         self._mask_out = self._publisher(Image, names.SEGMENT_MASK)
         self._cloud_out = self._publisher(PointCloud2, names.SEGMENT_CLOUD)
-        timers = (self.create_timer(WITHDRAW_S, self._withdraw), self.create_timer(LISTEN_S, self._listen))
-        self._made += [(timer, self.destroy_timer) for timer in timers]
+        self._withdrawal = self.create_timer(WITHDRAW_S, self._withdraw)
+        self._withdrawal.cancel()  # runs while an object is out there
+        self._made += [(timer, self.destroy_timer) for timer in (self._withdrawal, self.create_timer(LISTEN_S, self._listen))]
         self.tell("", "ready", {})
 
     def activate(self) -> None:
@@ -176,8 +157,7 @@ class SegmentationNode(DexNode):
 
     # -- goals ----------------------------------------------------------------------------------------------------------
     def _on_goal(self, goal: Segment.Goal) -> GoalResponse:
-        why = self._owner.refusal(preempt=goal.preempt)
-        if why:
+        if why := self._owner.refusal(preempt=goal.preempt):
             self.get_logger().warning(f"goal rejected: {why}")
             self.diagnostics.set("rejected goal", WARN, why, {"text": goal.text})
         return GoalResponse.REJECT if why else GoalResponse.ACCEPT
@@ -193,18 +173,18 @@ class SegmentationNode(DexNode):
         goal_id = str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
         job, ending = None, Ending(Outcome.ABORTED, "internal_error", "the segmentation node failed; see its log")
         try:
-            request = request_of(handle.request)
+            request = Request(**goal_to_fields(handle.request))
             job, ending = self._server.run(
                 goal_id, request, lambda: handle.is_cancel_requested or self._cancelled == goal_id,
                 lambda running: handle.publish_feedback(feedback_of(running, self.now_ns())),
             )
-        except PromptError as error:
+        except (PromptError, ShapeError) as error:
             ending = Ending(Outcome.REFUSED, error.code, str(error))
         finally:
             self._finish(handle, ending)
         result = Segment.Result(outcome=int(ending.outcome), reason=ending.reason, detail=ending.detail, pictures=job.pictures if job else 0)
         if job is not None and job.last is not None:
-            result.segmentation = result_to_msg(job.last, self._config.world_frame)
+            result.segmentation = said(job.last, self._config.world_frame)
         return result
 
     def _finish(self, handle: ServerGoalHandle, ending: Ending) -> None:
@@ -217,8 +197,9 @@ class SegmentationNode(DexNode):
             handle.abort()
         text = ending.outcome.name + (f" [{ending.reason}] {ending.detail}" if ending.reason else "")
         self.get_logger().info(text)
-        if self._owner.owner == "":
-            self.tell("" if ending.outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED) else ending.reason, f"the last goal ended: {text}", {})
+        if not self._owner.owner:
+            good = ending.outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED)
+            self.tell("" if good else ending.reason, f"the last goal ended: {text}", {})
 
     # -- ports of the server, in the goal's thread ----------------------------------------------------------------------
     def wait(self, timeout_s: float) -> None:
@@ -237,12 +218,8 @@ class SegmentationNode(DexNode):
             intake.info(intrinsics_of(message.width, message.height, message.k, message.d, message.distortion_model))
         for subscription in (fixed, moving):
             for message in subscription.take_all():
-                for t in message.transforms:
-                    p, q = t.transform.translation, t.transform.rotation
-                    transforms.add(
-                        t.header.frame_id, t.child_frame_id, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w), convert.time_from_msg(t.header.stamp),
-                        fixed=subscription is fixed,
-                    )
+                for transform in transforms_in(message):
+                    transforms.add(*transform, fixed=subscription is fixed)
 
     def picture(self, pair: Pair[Image, Image], intake: Intake[Image]) -> tuple[Picture, str]:
         """A pair as arrays, and the frame its depth names. Raises PictureError ``image_encoding`` or ``image_size``."""
@@ -257,11 +234,14 @@ class SegmentationNode(DexNode):
         found = result.object
         mask = found.mask if found is not None else np.zeros(result.size_hw, dtype=np.uint8)
         with self._publishing:
-            self._result_out.publish(result_to_msg(result, self._config.world_frame))
+            self._result_out.publish(said(result, self._config.world_frame))
             if self._mask_out.get_subscription_count():
                 self._mask_out.publish(convert.pixels_to_msg(mask, "mono8", result.stamp_ns, result.frame_id))
             self._cloud_out.publish(cloud_to_msg(found.cloud if found is not None else EMPTY, result.stamp_ns, self._config.world_frame))
             self._standing.put(result, max_age_s, self.now_ns(), time.monotonic_ns())
+            if found is not None and self._withdrawal.is_canceled():
+                self._withdrawal.reset()
+                self.executor.wake()  # it waits for the timers that ran when it began to wait
 
     def tell(self, code: str, text: str, values: dict[str, object]) -> None:
         """The state for /diagnostics; an empty code is a good one."""
@@ -275,6 +255,8 @@ class SegmentationNode(DexNode):
             fallen = self._standing.fallen(time.monotonic_ns(), at_once=at_once)
             if fallen is not None:
                 self.publish(fallen, 0.0)
+            if not self._standing.left_standing:
+                self._withdrawal.cancel()
 
     def _listen(self) -> None:
         """Whose pictures or transforms cannot be heard, because their QoS and ours do not fit."""
