@@ -42,7 +42,7 @@ def test_without_open3d_its_figures_are_missing_with_the_reason(small: None, tmp
     assert "not measured" in report.figures["open3d"] and "no_python" in report.figures["open3d"]
     assert report.figures["end_to_end_p50_ms"] > 0.0 and report.figures["numpy_normals_that_differ"] == 0
     assert report.figures["normals_error_p50_deg"] < 10.0 and len(lines) == 4
-    assert cv2.imread(str(picture)).shape == (2 * 388, 2 * 480, 3)
+    assert cv2.imread(str(picture)).shape == (2 * 264, 2 * 320, 3)
 
 
 def test_a_peer_that_fails_is_told_by_its_last_words(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

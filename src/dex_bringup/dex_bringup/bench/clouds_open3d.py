@@ -40,6 +40,8 @@ def main(scene_path: str, normals_path: str, repeats: int) -> None:
     points = cloud()
     figures = {"version": o3d.__version__, "points": len(points.points), "cloud_ms": timed_ms(cloud, repeats)}
     figures["voxels_ms"] = timed_ms(lambda: points.voxel_down_sample(float(scene["voxel_m"])), repeats)
+    few = points.voxel_down_sample(float(scene["voxel_m"]))
+    figures["normals_of_voxels_ms"] = timed_ms(lambda: few.estimate_normals(o3d.geometry.KDTreeSearchParamKNN(16)), max(1, repeats // 5))
     found = []
     searches = {
         "knn16": o3d.geometry.KDTreeSearchParamKNN(16),

@@ -15,7 +15,7 @@ from dex_core.errors import ConfigError
 
 WORST_DEG = 20.0
 """Yellow in the pictures of errors."""
-_HEIGHT, _LABEL = 360, 28
+_HEIGHT, _LABEL = 240, 24
 
 
 def draw(path: Path, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32], true: NDArray, found: Mapping[str, NDArray[np.float32]]) -> None:
@@ -60,5 +60,5 @@ def _panel(label: str, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     width = round(_HEIGHT * picture.shape[1] / picture.shape[0])
     small = cv2.resize(picture, (width, _HEIGHT), interpolation=cv2.INTER_AREA)
     strip = np.full((_LABEL, width, 3), 255, np.uint8)
-    cv2.putText(strip, label, (6, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(strip, label, (4, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([strip, small])
