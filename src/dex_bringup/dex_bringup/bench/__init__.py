@@ -19,6 +19,9 @@ BENCHES = {
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
     "fuzz": "broken frames, messages and files through every reader: crashes, hangs, unsafe commands",
     "soak": "memory, threads, descriptors and latency of the whole simulated cell over time",
+    "stereo": "depth of a stereo pair by block matching: milliseconds and millimetres",
+    "keypoints": "robot keypoints in the picture beside MuJoCo's own: pixels, and which are seen",
+    "perception": "every stage of perception: milliseconds and quality in one report",
     "eval": "speed of dex eval against real time",
 }
 
