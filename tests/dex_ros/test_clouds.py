@@ -117,3 +117,24 @@ def test_broken_messages_are_refused(fields: list, data: bytes, point_step: int,
 def test_what_is_not_finite_or_too_large_is_left_out() -> None:
     data = struct.pack("<9d", 1, 2, 3, float("inf"), 0, 0, 1e300, 0, 0)
     assert cloud_from_msg(message([("x", 0, F8), ("y", 8, F8), ("z", 16, F8)], data, 24, 3)).points_m.tolist() == [[1, 2, 3]]
+
+
+def test_no_broken_message_does_more_than_be_refused() -> None:
+    rng, refused = np.random.default_rng(0), 0
+    for _ in range(1500):
+        msg = cloud_to_msg(some(int(rng.integers(0, 6))), 0, "camera")
+        for change in rng.integers(0, 7, rng.integers(1, 4)):
+            number, field = int(rng.choice([0, 1, 3, 7, 12, 28, 29, 255, 2**31, 2**32 - 1])), msg.fields[int(rng.integers(len(msg.fields)))]
+            if change < 4:
+                setattr(msg, ("height", "width", "point_step", "row_step")[change], number)
+            elif change == 4:
+                field.offset = number
+            elif change == 5:
+                field.datatype = number % 256
+            else:
+                msg.data = msg.data[: int(rng.integers(0, len(msg.data) + 1))]
+        try:
+            assert np.isfinite(cloud_from_msg(msg).points_m).all()
+        except ShapeError:
+            refused += 1
+    assert 500 < refused < 1500

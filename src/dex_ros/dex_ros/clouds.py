@@ -14,6 +14,8 @@ from dex_core.clouds import Cloud
 from dex_core.errors import ShapeError
 from dex_ros.convert import time_to_msg
 
+LARGEST_POINT = 1 << 16
+"""Bytes of one point; far above what any point type holds."""
 POSITION, NORMAL = ("x", "y", "z"), ("normal_x", "normal_y", "normal_z")
 _CODES = {
     PointField.INT8: "i1", PointField.UINT8: "u1", PointField.INT16: "i2", PointField.UINT16: "u2", PointField.INT32: "i4", PointField.UINT32: "u4",
@@ -88,6 +90,8 @@ def _table(msg: PointCloud2) -> NDArray[np.void]:
     missing = [name for name in POSITION if name not in found]
     if missing:
         raise ShapeError(f"point cloud: no field {missing}; there are {[field.name for field in msg.fields]}")
+    if msg.point_step > LARGEST_POINT:
+        raise ShapeError(f"point cloud: points of {msg.point_step} bytes; at most {LARGEST_POINT} are read")
     order = ">" if msg.is_bigendian else "<"
     formats = {name: order + _code(field, allowed, msg.point_step) for name, field in found.items()}
     if msg.row_step < msg.point_step * msg.width or len(msg.data) != msg.height * msg.row_step:

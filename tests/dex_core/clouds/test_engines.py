@@ -6,13 +6,14 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from dex_core.clouds import rays_of, reference
+from dex_core.clouds import Rays, rays_of, reference
 from dex_core.clouds.analytic import box, nearest_of, plane, sphere
 from dex_core.clouds.compiled import Compiled
 from dex_core.clouds.window import Fit
@@ -130,6 +131,20 @@ def test_boxes_and_bounds_with_what_is_not_finite(compiled: Compiled) -> None:
         one = points("cloud", 700)
         one[place, place % 3] = np.nan
         assert not compiled.bounds(one)[0] and not reference.bounds(one)[0]
+
+
+def test_threads_do_not_share_their_room(compiled: Compiled) -> None:
+    work = []
+    for size in ((97, 131), (120, 160), (40, 200), (150, 90)):
+        camera, depth = picture(*size, "noisy")
+        fit = Fit(camera.fx, camera.fy, 3, 8, 3.7, 0.008)
+        work.append((depth, rays_of(camera), fit, compiled.normals(depth, rays_of(camera), fit)))
+
+    def repeat(depth: np.ndarray, rays: Rays, fit: Fit, expected: np.ndarray) -> bool:
+        return all(np.array_equal(compiled.normals(depth, rays, fit), expected, equal_nan=True) for _ in range(40))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(lambda one: repeat(*one), work))
 
 
 def test_the_engines_offer_the_same(compiled: Compiled) -> None:
