@@ -65,7 +65,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     say("raw shared memory")
     delays, lost = measure(width * height * 3, options.rate, READERS, WARM_UP_S, options.seconds)
     figures.update(floor_p50_ms=percentile(delays, 50), floor_p99_ms=percentile(delays, 99), floor_lost=lost)
-    for kind in ("reliable", "best_effort"):
+    for kind in ("reliable", "best_effort"):  # a way on which nothing came has no median: NaN
         figures[f"{kind}_p50_ours_over_untuned"] = figures[f"ours_{kind}_p50_ms"] / figures[f"untuned_{kind}_p50_ms"]
         figures[f"{kind}_p50_ours_over_floor"] = figures[f"ours_{kind}_p50_ms"] / figures["floor_p50_ms"]
     goals = [
@@ -110,10 +110,11 @@ def _measured(way: Way, cell_file: Path, seconds: float) -> Mapping[str, float]:
             listener.wait(timeout=10.0)
     colour = [delay for one in found for delay in one["colour_ms"]]
     depth = [delay for one in found for delay in one["depth_ms"]]
-    if not colour or not depth:
+    infos = max(one["infos"] for one in found)
+    if not infos or (way.tuned and not (colour and depth)):
         raise DexError(f"{way.name}: no pictures came; the camera node said: {errors.strip()[-400:] or 'nothing'}", code="silent")
     return {
-        "p50_ms": percentile(colour + depth, 50), "p99_ms": percentile(colour + depth, 99), "colour_p50_ms": percentile(colour, 50),
+        "lost_share": max(0.0, 1.0 - (len(colour) + len(depth)) / (2 * READERS * infos)), "p50_ms": percentile(colour + depth, 50), "p99_ms": percentile(colour + depth, 99), "colour_p50_ms": percentile(colour, 50),
         "depth_p50_ms": percentile(depth, 50), "lost": sum(one["colour_lost"] + one["depth_lost"] for one in found),
         "received": len(colour) + len(depth), "publisher_cpu": cpu,
     }
