@@ -14,6 +14,7 @@ BENCHES = {
     "arm-ik": "tool pose to joints, beside other libraries: time, share solved, jumps",
     "collision": "smallest distance of a whole cell with its gradient, and of a chunk",
     "clouds": "a depth picture to coloured points, voxels and normals, beside NumPy and open3d: time, error of the normals",
+    "segmentation": "one, two and three clicks on rendered tables: overlap with the truth, time of a click",
     "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
     "cross-hand": "one latent policy on every hand, beside padded joints and retargeting from one hand: success in lockstep",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",

@@ -13,7 +13,7 @@ from dex_core.config import find_share
 from dex_core.errors import DexError
 
 WORDS = (
-    "Trains the small promptable segmenter of clouds. Renders tabletop scenes with depth noise, clicks on what is to be seen in them, trains a network "
+    "Trains the small promptable segmenter of clouds. Renders tabletop scenes with depth noise, clicks on what is seen in them, trains a network "
     "that says which points belong to the thing, and scores it on things that it never saw. Writes a bundle with golden cases and scores.\n"
     "Stop it at any time; the same line goes on where it stopped, and a larger --minutes or --steps goes on with a finished training."
 )

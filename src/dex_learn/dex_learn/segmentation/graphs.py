@@ -20,7 +20,7 @@ DECODER_INPUTS = (CLOUD, CLICKS, LABELS)
 
 
 class EncoderGraph(nn.Module):
-    """Points in metres beside their colours. It has no weights: what is learned looks along the sight line of the click, so only a click sets it off."""
+    """Points in metres beside their colours. It has no weights: what is learned looks along a click's sight line."""
 
     def forward(self, coords: Tensor, colors: Tensor) -> Tensor:
         """(B, N, 6) points from the lens [m] and colours."""

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dex_learn.points import gather
-from dex_learn.segmentation.view import GRID, OUTSIDE, View, look
+from dex_learn.segmentation.view import CELLS, GRID, View, look
 
 UNIT_M = 2.0
 """One unit of the graphs' coords."""
@@ -49,17 +48,18 @@ class ClickNet(nn.Module):
         Returns:
             (B, MASKS, N) logits, (B, MASKS) overlap as logits.
         """
-        view = look(points_m, clicks_m, labels)
-        before = torch.zeros_like(view.depth_m) if mask is None else torch.sigmoid(mask) - 0.5
-        means, seen = average(_carried(view, colors, before), view.cell)
+        view, batch = look(points_m, clicks_m, labels), clicks_m.shape[0]
+        seen_colors = colors.reshape(-1, 3).index_select(0, view.row)
+        before = torch.zeros_like(view.depth_m) if mask is None else torch.sigmoid(mask.reshape(-1).index_select(0, view.row)) - 0.5
+        means, seen = average(_carried(view, seen_colors, before), view.cell, batch)
         features, deep = self._read(_drawn(means, seen, view.click_height_m))
         table = torch.cat([self.cell(features.flatten(2).transpose(1, 2)), means[..., :5]], dim=-1)  # (B, cells, HIDDEN + 5)
-        table = functional.pad(table, (0, 0, 0, 1))  # points outside look at zeros
-        asked = gather(table, view.cell)
-        logits = self.head(asked[..., :HIDDEN] + self.own(_own(view, colors, before, asked[..., HIDDEN:])))
-        inside = (view.cell < OUTSIDE).unsqueeze(-1)
-        logits = torch.where(inside, logits, torch.full_like(logits, FAR_LOGIT))
-        summary = torch.cat([deep.mean((2, 3)), features[:, :, GRID // 2 - 2 : GRID // 2 + 2, GRID // 2 - 2 : GRID // 2 + 2].mean((2, 3))], dim=-1)
+        asked = table.reshape(batch * CELLS, HIDDEN + 5).index_select(0, view.cell)
+        found = self.head(asked[:, :HIDDEN] + self.own(_own(view, seen_colors, before, asked[:, HIDDEN:])))
+        everywhere = torch.full((points_m.shape[0] * points_m.shape[1], MASKS), FAR_LOGIT, dtype=found.dtype, device=found.device)
+        logits = everywhere.index_copy(0, view.row, found).reshape(batch, -1, MASKS)
+        middle = slice(GRID // 2 - 2, GRID // 2 + 2)
+        summary = torch.cat([deep.mean((2, 3)), features[:, :, middle, middle].mean((2, 3))], dim=-1)
         return logits.transpose(1, 2), self.believed(summary)
 
     def _read(self, picture: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,29 +79,28 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 def _carried(view: View, colors: Tensor, before: Tensor) -> Tensor:
-    """(B, N, CARRIED) what each point brings to its cell."""
+    """(R, CARRIED) what each point brings to its cell."""
     own = torch.stack([
         view.depth_m, view.height_m.clamp(-0.3, 0.5), torch.tanh(view.distance_m / 0.08), torch.exp(view.distance_m / -0.02),
         torch.exp(view.away_m / -0.02), before,
     ], dim=-1)
-    return torch.cat([own[..., :2], colors, own[..., 2:]], dim=-1)
+    return torch.cat([own[:, :2], colors, own[:, 2:]], dim=-1)
 
 
-def average(values: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def average(values: Tensor, cell: Tensor, batch: int) -> tuple[Tensor, Tensor]:
     """Means over the cells; a cell without points takes those of its eight neighbours together.
 
     Args:
-        values: (B, N, C). cell: (B, N) int64, ``OUTSIDE`` for points of no cell.
+        values: (R, C). cell: (R,) int64. batch: number of pictures.
 
     Returns:
         (B, cells, C), zeros where even the neighbours are empty, and (B, cells, 2): has points; has, or its neighbours have.
     """
-    batch, _, width = values.shape
-    ones = torch.ones_like(values[..., :1])
-    full = torch.cat([values, ones], dim=-1)
-    sums = torch.zeros(batch, OUTSIDE + 1, width + 1, dtype=values.dtype, device=values.device)
-    sums = sums.scatter_add(1, cell.unsqueeze(-1).expand(-1, -1, width + 1), full)[:, :OUTSIDE]
-    grid = sums.transpose(1, 2).reshape(batch, width + 1, GRID, GRID)
+    width = values.shape[1] + 1
+    full = torch.cat([values, torch.ones_like(values[:, :1])], dim=-1)
+    sums = torch.zeros(batch * CELLS, width, dtype=values.dtype, device=values.device)
+    sums = sums.scatter_add(0, cell.unsqueeze(1).expand(-1, width), full).reshape(batch, CELLS, width)
+    grid = sums.transpose(1, 2).reshape(batch, width, GRID, GRID)
     around = (functional.avg_pool2d(grid, 3, 1, 1, count_include_pad=True) * 9.0).flatten(2).transpose(1, 2)
     count, near = sums[..., -1:], around[..., -1:]
     filled = torch.where(count > 0.5, sums, around)
@@ -114,7 +113,7 @@ def _drawn(means: Tensor, seen: Tensor, click_height_m: Tensor) -> Tensor:
     there = seen[..., 1:]
     grid = colour.transpose(1, 2).reshape(-1, 3, GRID, GRID)
     middle = grid[:, :, GRID // 2 - 1 : GRID // 2 + 1, GRID // 2 - 1 : GRID // 2 + 1].mean((2, 3)).unsqueeze(1)
-    above = height - click_height_m.unsqueeze(1)
+    above = height - click_height_m.reshape(-1, 1, 1)
     line = torch.linspace(-1.0, 1.0, GRID, device=means.device)
     where = torch.stack([line.repeat(GRID), line.repeat_interleave(GRID)], dim=-1).unsqueeze(0).expand(means.shape[0], -1, -1)
     shapes = torch.cat([
@@ -126,12 +125,12 @@ def _drawn(means: Tensor, seen: Tensor, click_height_m: Tensor) -> Tensor:
 
 
 def _own(view: View, colors: Tensor, before: Tensor, cell: Tensor) -> Tensor:
-    """(B, N, OWN) how a point differs from its cell; ``cell`` (B, N, 5): depth, height and colour there."""
+    """(R, OWN) how a point differs from its cell; ``cell`` (R, 5): depth, height and colour there."""
     single = torch.stack([
-        torch.tanh((view.depth_m - cell[..., 0]) / 0.02), torch.tanh(view.depth_m / 0.05), torch.tanh(view.height_m / 0.01),
-        torch.tanh((view.height_m - cell[..., 1]) / 0.01), torch.tanh(view.distance_m / 0.05), torch.exp(view.away_m / -0.02), before,
+        torch.tanh((view.depth_m - cell[:, 0]) / 0.02), torch.tanh(view.depth_m / 0.05), torch.tanh(view.height_m / 0.01),
+        torch.tanh((view.height_m - cell[:, 1]) / 0.01), torch.tanh(view.distance_m / 0.05), torch.exp(view.away_m / -0.02), before,
     ], dim=-1)
-    return torch.cat([view.offset, colors - cell[..., 2:5], single], dim=-1)
+    return torch.cat([view.offset, colors - cell[:, 2:5], single], dim=-1)
 
 
 def parameters_of(net: nn.Module) -> int:

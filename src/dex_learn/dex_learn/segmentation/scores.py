@@ -22,7 +22,7 @@ DEFINITIONS = {
     "median_1, above_75_1": "median of the same iou after one click, and share of things above 0.75",
     "believed_error_1": "mean of | what the model believes the iou of its mask to be - the iou |",
     "family_*, noise_*": "miou_1 of things of one family, and of scenes of one level of depth noise",
-    "trained_families, other_families": "miou_1 of families trained on (here with measures outside those trained on) and of families never trained on",
+    "trained_families, other_families": "miou_1 of families trained on (here in measures not trained on) and of families never trained on",
 }
 
 
