@@ -94,7 +94,7 @@ def test_every_exposure_whole_and_as_recorded(folder: Path, opened: Callable[...
         assert frame.stamp_ns == make_bag.FIRST_NS + k * 20_000_000 and frame.sequence == k + 1
     with pytest.raises(DeviceError, match="recording run has ended; options loop: true") as caught:
         camera.next_frame(1.0)
-    assert caught.value.code == "recording_ended"
+    assert caught.value.code == "ended"
     with pytest.raises(DeviceError, match="has ended"):
         camera.connect()
 

@@ -270,7 +270,7 @@ def test_a_recording_plays_and_begins_anew_or_ends(sl: Any, opened: Any) -> None
     with pytest.raises(DeviceError, match="the SVO file has ended") as caught:
         for _ in range(5):
             camera.next_frame(1.0)
-    assert caught.value.code == "recording_ended"
+    assert caught.value.code == "ended"
 
 
 def test_a_recording_of_another_size_is_refused(sl: Any, opened: Any) -> None:

@@ -60,7 +60,7 @@ def test_codes_in_words() -> None:
     assert words("A_CODE_OF_TOMORROW") == "the SDK refused (ERROR_CODE.A_CODE_OF_TOMORROW)"
     lost = failure("CAMERA_NOT_DETECTED", "ZED serial:1", 4)
     assert isinstance(lost, ConnectionLostError) and lost.device_code == 4 and "ZED serial:1: no such camera is plugged in" in str(lost)
-    assert failure("END_OF_SVOFILE_REACHED", "ZED").code == "recording_ended"
+    assert failure("END_OF_SVOFILE_REACHED", "ZED").code == "ended"
     refused = failure("NO_GPU_DETECTED", "ZED")
     assert type(refused) is DeviceError and "backend: uvc" in str(refused)
 

@@ -30,6 +30,7 @@ class BagOptions:
         stamps: ``live``: as if taken now, so that checks of age mean something; ``recorded``: as they were.
         colour_topic, depth_topic, info_topic: where the names are not those of realsense2_camera or zed-ros2-wrapper.
         pair_within_s: how far the stamps of colour and depth of one exposure may lie apart.
+        noise_free: a drawn scene was recorded, where equal pictures in a row are no sign of a frozen camera.
     """
 
     rate: float = bounded(0.0, 100.0, default=1.0)
@@ -39,6 +40,7 @@ class BagOptions:
     depth_topic: str = ""
     info_topic: str = ""
     pair_within_s: float = bounded(0.0, 1.0, default=0.005)
+    noise_free: bool = False
 
     def __post_init__(self) -> None:
         if self.loop and self.stamps == "recorded":
@@ -61,6 +63,7 @@ class BagCamera(PulledCamera):
         self._path = Path(config.address.removeprefix(FILE)).expanduser()
         self._options: BagOptions = build(BagOptions, dict(config.options), "options of the bag camera")
         self._depth = config.depth
+        self.noise_free = self._options.noise_free
         self.name = f"recording {self._path.name}"
         live = self._options.stamps == "live"
         self._player: Player[RecordedFrame] = Player(self.name, self._one_pass, rate=self._options.rate, loop=self._options.loop, live=live)
@@ -95,7 +98,7 @@ class BagCamera(PulledCamera):
 
         Raises:
             ConnectionLostError: not connected.
-            DeviceError: ``recording_ended``, ``bag_damaged``, or ``camera_info_mismatch``: a CameraInfo that is not of its picture.
+            DeviceError: ``ended``, ``bag_damaged``, or ``camera_info_mismatch``: a CameraInfo that is not of its picture.
             ShapeError: a picture is malformed or its encoding is not one of a picture or of depth.
         """
         played = self._player.take(timeout_s)

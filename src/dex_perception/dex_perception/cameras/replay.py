@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from dex_core.clock import NS
 from dex_core.errors import ConnectionLostError, DeviceError
 
-ENDED = "recording_ended"
+ENDED = "ended"
 FIRST_INTERVAL_S = 0.1
 
 
@@ -100,7 +100,7 @@ class Player(Generic[T]):
         self.skipped = self.passes = 0
 
     def start(self) -> T:
-        """Begins at the beginning; returns the first exposure without playing it. Raises DeviceError: ``recording_ended``, or what reading raises."""
+        """Begins at the beginning; returns the first exposure without playing it. Raises DeviceError: ``ended``, or what reading raises."""
         self.stop()
         if self._ended:
             raise self._end()
@@ -116,7 +116,7 @@ class Player(Generic[T]):
         """The newest exposure that is due, else the next one when it is; None when none is in time.
 
         Raises:
-            ConnectionLostError: not started. DeviceError: ``recording_ended``, or what reading raises.
+            ConnectionLostError: not started. DeviceError: ``ended``, or what reading raises.
         """
         if not self._open:
             raise ConnectionLostError(f"{self._name} is not open")

@@ -165,7 +165,7 @@ class VideoFileSource:
         self._player.start()
 
     def take(self, timeout_s: float) -> Picture | None:
-        """The newest picture that is due. Raises DeviceError: ``recording_ended``, or not open."""
+        """The newest picture that is due. Raises DeviceError: ``ended``, or not open."""
         played = self._player.take(timeout_s)
         return None if played is None else Picture(played.item.bgr, played.stamp_ns, played.sequence)
 
