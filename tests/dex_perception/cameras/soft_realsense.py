@@ -119,6 +119,7 @@ class SoftRealSense:
         """Pushes one frame of depth (d) and of colour (c) as they lie in ``counts`` and ``rgb``."""
         self.number = self.number + 1 if number is None else number
         self.device_ms += 1000.0 / self.fps
+        self.rgb[0, :, 0] = self.number % 256  # no two exposures are equal, as with a real sensor
         rgb = self.rgb if self.colour_format == rs.format.rgb8 else np.ascontiguousarray(self.rgb[:, :, ::-1])
         for letter, sensor, profile, pixels in (("d", self.depth_sensor, self._depth, self.counts), ("c", self.colour_sensor, self._colour, rgb)):
             if letter not in streams:
