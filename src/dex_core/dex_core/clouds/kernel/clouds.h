@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Geometry of depth pictures. Floats, metres, row-major arrays. Every result is that of reference.py to the last bit: the same operations in the same
- * order, none fused. What is large and needed only while a function works is given to it (`room`): memory that is returned to the system and asked for
- * again costs more than the geometry. Functions that still need memory of their own return -1 without it. */
+ * order, none fused. What is large and needed only while a function works is given to it (`room`): memory that is returned to the system and asked
+ * for again costs more than the geometry. Functions that still need memory of their own return -1 without it. */
 #ifndef DEX_CLOUDS_H
 #define DEX_CLOUDS_H
 
@@ -52,7 +52,8 @@ typedef struct {
 
 int32_t dex_clouds_version(void);
 
-/* Points with positive finite depth and a ray, in the order of the picture. Colours may be NULL, and normals, which move up in place. Returns how many. */
+/* Points with positive finite depth and a ray, in the order of the picture. Colours may be NULL, and normals, which move up in place.
+ * Returns how many. */
 int64_t dex_clouds_unproject(const float *depth, const float *x, const float *y, const uint8_t *rgb, float *normals, int64_t n, float *points,
                              uint8_t *colours, int32_t *pixels);
 
@@ -71,8 +72,8 @@ int64_t dex_clouds_group(const float *points, int64_t n, double inverse_size, co
 
 /* Centroids, mean colours and normals of m voxels; rgb, normals and their outputs may be NULL. `room` as above. */
 int64_t dex_clouds_means_room(int64_t m);
-void dex_clouds_means(const float *points, const uint8_t *rgb, const float *normals, const int32_t *voxel, int64_t n, int64_t m, void *room, float *centres,
-                      uint8_t *colours, float *directions);
+void dex_clouds_means(const float *points, const uint8_t *rgb, const float *normals, const int32_t *voxel, int64_t n, int64_t m, void *room,
+                      float *centres, uint8_t *colours, float *directions);
 
 /* Indices of `count` points, each the farthest from those before it. */
 int dex_clouds_farthest(const float *points, int64_t n, int64_t count, int64_t start, int64_t *chosen);

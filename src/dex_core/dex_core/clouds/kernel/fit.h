@@ -111,8 +111,8 @@ static inline int whole(const dex_fit *fit, const float *at, int64_t stride, vf 
     return !any(off < 0);
 }
 
-/* Some samples of the window: `rise` (25), and where they count. The sums of their places are kept in bytes of two words, which they never overflow: each
- * sample adds 1, column + 2 and column^2 to the one word, row + 2, row^2 and column * row + 4 to the other. */
+/* Some samples of the window: `rise` (25), and where they count. The sums of their places are kept in bytes of two words, which they never overflow:
+ * each sample adds 1, column + 2 and column^2 to the one word, row + 2, row^2 and column * row + 4 to the other. */
 static inline void some(const vf rise[25], const vi on[25], sums *s)
 {
     vi columns = (vi){0}, rows = (vi){0};

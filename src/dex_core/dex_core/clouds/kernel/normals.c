@@ -92,7 +92,8 @@ static float crease_level(const dex_fit *fit, const float *variance, float *scra
     return level > fit->level_floor ? level : fit->level_floor;
 }
 
-/* Second pass: the first `count` of LANES pixels, whose windows are no plane, take the half of it that is far more of one than the whole and the other half. */
+/* Second pass: the first `count` of LANES pixels, whose windows are no plane, take the half of it that is far more of one than
+ * the whole and the other half. */
 static void halves(const picture *p, const int32_t *pixel, int count, const float *variance, float *normals)
 {
     static const int8_t part[4][4] = {{0, 2, 0, 4}, {2, 4, 0, 4}, {0, 4, 0, 2}, {0, 4, 2, 4}}; /* first and last column, first and last row */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Points to voxels, and the means of what fell into them. Cells are kept in blocks of 4 x 4 x 4, and blocks in a hash table: neighbours in a picture are
- * mostly neighbours in a block, so the table is seldom asked. */
+ * Points to voxels, and the means of what fell into them. Cells are kept in blocks of 4 x 4 x 4, and blocks in a hash table: neighbours in a picture
+ * are mostly neighbours in a block, so the table is seldom asked. */
 #include "clouds.h"
 
 #include <math.h>
@@ -97,7 +97,7 @@ int64_t dex_clouds_group(const float *points, int64_t n, double inverse_size, co
         for (int64_t k = 0; k < many; k++) {
             uint32_t a = (uint32_t)place[3 * k], b = (uint32_t)place[3 * k + 1], c = (uint32_t)place[3 * k + 2];
             uint64_t key = (uint64_t)(a >> 2) << 42 | (uint64_t)(b >> 2) << 21 | c >> 2; /* 21 bits an axis are enough */
-            recent *hit = met + (((a >> 2) + 37 * (b >> 2) + 149 * (c >> 2)) & (MET - 1)); /* neighbours in a row side by side, rows and layers apart */
+            recent *hit = met + (((a >> 2) + 37 * (b >> 2) + 149 * (c >> 2)) & (MET - 1)); /* a row side by side, rows and layers apart */
             if (hit->key != key) {
                 const void *before = t.cells;
                 *hit = (recent){key, cells_of(&t, key)};
@@ -145,8 +145,8 @@ static void divide(const bin *bins, const double (*turns)[3], int64_t m, float *
 
 int64_t dex_clouds_means_room(int64_t m) { return m * (int64_t)(sizeof(bin) + sizeof(double[3])); }
 
-void dex_clouds_means(const float *points, const uint8_t *rgb, const float *normals, const int32_t *voxel, int64_t n, int64_t m, void *room, float *centres,
-                      uint8_t *colours, float *directions)
+void dex_clouds_means(const float *points, const uint8_t *rgb, const float *normals, const int32_t *voxel, int64_t n, int64_t m, void *room,
+                      float *centres, uint8_t *colours, float *directions)
 {
     bin *bins = room;
     double (*turns)[3] = (double (*)[3])(bins + m);
