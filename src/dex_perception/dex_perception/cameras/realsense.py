@@ -175,7 +175,7 @@ class RealSenseCamera(PulledCamera):
             raise ConnectionLostError(f"{self.name} has ended", code="ended")
         _close(stream.chosen)
         self._unload()
-        self._stream, self._number = None, -1
+        self._stream, self._number, self._clock = None, -1, DeviceClock()
         device = find(self._context, self._address)
         self._removed.clear()
         self._stream = self._start(device)
