@@ -24,9 +24,12 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 
+from dex_core.clouds import Cloud
 from dex_core.config import PerceptionConfig, load_cell
+from dex_core.errors import DexError
 from dex_msgs.action import Segment
 from dex_msgs.msg import Segmentation
+from dex_perception import segmentation_node
 from dex_perception.frames import quaternion_xyzw
 from dex_perception.segmentation_node import SegmentationNode
 from dex_ros import convert, names, qos
@@ -67,6 +70,8 @@ class FakeCamera(Node):
         self.create_subscription(Segmentation, names.SEGMENT_RESULT, self.results.append, qos.REPORT)
         self.create_subscription(PointCloud2, names.SEGMENT_CLOUD, self.clouds.append, qos.REPORT)
         self.create_subscription(Image, names.SEGMENT_MASK, self.masks.append, qos.REPORT)
+        self.completed: list[PointCloud2] = []
+        self.create_subscription(PointCloud2, names.SEGMENT_COMPLETED, self.completed.append, qos.REPORT)
         self.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, qos.REPORT)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -161,8 +166,23 @@ class Bench:
         wait_for(lambda: self.camera.statuses.get(status, {}).get("code") == code, f"diagnostics {code}; last {self.camera.statuses.get(status)}")
 
 
+class FakeCompleter:
+    """Makes of every object its own points twice, the second time 10 cm higher; refuses when told."""
+
+    refuses = False
+
+    def complete(self, cloud: Cloud, camera_m: np.ndarray, support_m: float | None) -> Any:
+        assert support_m == pytest.approx(0.0, abs=2e-3) and np.allclose(camera_m, (0.0, -0.75, 0.65))
+        if FakeCompleter.refuses:
+            raise DexError("too few points", code="too_few_points")
+        points = np.concatenate([cloud.points_m, cloud.points_m + np.array([0.0, 0.0, 0.1], np.float32)])
+        return type("Completed", (), {"cloud": Cloud(points), "invented_share": 0.5})
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    monkeypatch.setattr(segmentation_node, "make_completer", lambda config: FakeCompleter())
+    monkeypatch.setattr(FakeCompleter, "refuses", False)
     cell = load_cell("xarm_bimanual")
     front = dataclasses.replace(cell.cameras["front"], depth=True, driver="external")
     config = PerceptionConfig(
@@ -206,6 +226,21 @@ def test_a_click_gives_mask_cloud_and_result_and_they_are_withdrawn(bench: Bench
     shown, gone = bench.camera.results[:2]
     assert shown.found and not gone.found and gone.code == "expired" and gone.header == shown.header and not gone.mask.data
     assert len(cloud_from_msg(bench.camera.clouds[1])) == 0 and not convert.pixels_from_msg(bench.camera.masks[1]).any()
+
+
+def test_a_completed_cloud_goes_with_the_object_and_is_withdrawn_with_it(bench: Bench) -> None:
+    _, result = bench.client.run()
+    wait_for(lambda: len(bench.camera.completed) >= 2, "the completed cloud and its withdrawal")
+    whole, gone = bench.camera.completed[:2]
+    assert len(cloud_from_msg(whole)) == 2 * result.segmentation.points and len(cloud_from_msg(gone)) == 0
+    assert whole.header.stamp == gone.header.stamp == result.segmentation.header.stamp and whole.header.frame_id == "world"
+    FakeCompleter.refuses = True
+    count = len(bench.camera.completed)
+    handle = bench.client.send(continuous=True)
+    wait_for(lambda: "too_few_points" in bench.camera.statuses["segmentation"].get("completion", ""), "why it was not completed")
+    handle.cancel_goal_async()
+    assert bench.client.result(handle)[1].segmentation.found
+    assert all(len(cloud_from_msg(m)) == 0 for m in bench.camera.completed[count:])
 
 
 def test_it_follows_until_cancelled(bench: Bench) -> None:

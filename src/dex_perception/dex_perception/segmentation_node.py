@@ -30,7 +30,7 @@ from dex_perception.segment.codes import PictureError, PromptError
 from dex_perception.segment.eye import Eye, Trust
 from dex_perception.segment.intake import Intake, intrinsics_of
 from dex_perception.segment.job import Ending, Job, Outcome, Patience
-from dex_perception.segment.models import make_reader, make_segmenter
+from dex_perception.segment.models import make_completer, make_reader, make_segmenter
 from dex_perception.segment.owner import Ownership
 from dex_perception.segment.pairing import Pair
 from dex_perception.segment.request import Request
@@ -109,7 +109,7 @@ class SegmentationNode(DexNode):
             eye, self, self._owner, Intake(config.pairing_s, config.max_age_s, frozen_after), TransformBuffer(config.transform_ahead_s),
             workspace=Workspace(config.workspace_low_m, config.workspace_high_m, config.depth_max_m),
             patience=Patience(config.budget_s, config.max_age_s, config.picture_timeout_s, config.lost_timeout_s),
-            world_frame=config.world_frame, rate_hz=config.rate_hz, wall_ns=self.now_ns,
+            world_frame=config.world_frame, rate_hz=config.rate_hz, wall_ns=self.now_ns, completer=(completer := make_completer(config)),
         )
         colour, depth, info = (names.of_camera(topic, scope) for topic in (names.IMAGE, names.DEPTH, names.DEPTH_INFO))
         pictures = ((Image, colour, qos.SENSOR), (Image, depth, qos.SENSOR), (CameraInfo, info, qos.SENSOR))
@@ -119,6 +119,7 @@ class SegmentationNode(DexNode):
         self._result_out = self._publisher(Segmentation, names.SEGMENT_RESULT)
         self._mask_out = self._publisher(Image, names.SEGMENT_MASK)
         self._cloud_out = self._publisher(PointCloud2, names.SEGMENT_CLOUD)
+        self._completed_out = self._publisher(PointCloud2, names.SEGMENT_COMPLETED) if completer else None
         self._withdrawal = self.create_timer(WITHDRAW_S, self._withdraw)
         self._withdrawal.cancel()  # runs while an object is out there
         self._made += [(timer, self.destroy_timer) for timer in (self._withdrawal, self.create_timer(LISTEN_S, self._listen))]
@@ -238,10 +239,18 @@ class SegmentationNode(DexNode):
             if self._mask_out.get_subscription_count():
                 self._mask_out.publish(convert.pixels_to_msg(mask, "mono8", result.stamp_ns, result.frame_id))
             self._cloud_out.publish(cloud_to_msg(found.cloud if found is not None else EMPTY, result.stamp_ns, self._config.world_frame))
+            if found is None and self._completed_out is not None:
+                self.publish_completed(result, EMPTY)
             self._standing.put(result, max_age_s, self.now_ns(), time.monotonic_ns())
             if found is not None and self._withdrawal.is_canceled():
                 self._withdrawal.reset()
                 self.executor.wake()  # it waits for the timers that ran when it began to wait
+
+    def publish_completed(self, result: Result, cloud: Cloud) -> None:
+        """Says the whole object of a result that was published, unless that was withdrawn meanwhile."""
+        with self._publishing:
+            if not len(cloud) or self._standing.left_standing:
+                self._completed_out.publish(cloud_to_msg(cloud, result.stamp_ns, self._config.world_frame))
 
     def tell(self, code: str, text: str, values: dict[str, object]) -> None:
         """The state for /diagnostics; an empty code is a good one."""

@@ -39,7 +39,7 @@ TARGET = {
 }
 """About the target: declared 'no target'."""
 
-NOTES = {"over_budget": "later than the budget, still younger than max_age_s"}
+NOTES = {"over_budget": "later than the budget, still younger than max_age_s; it is not completed"}
 """Said beside a result that stands."""
 
 ENDINGS = {

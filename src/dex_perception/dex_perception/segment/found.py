@@ -27,6 +27,8 @@ class Found:
         centre_m, size_m: (3,) mean, and edges of its box along the world's axes [m].
         confidence: 0 to 1.
         stamp_ns: of the picture.
+        camera_m: (3,) where it was seen from, in the world [m].
+        support_m: height of the table under it, in the world [m]; None: no table was found.
     """
 
     mask: NDArray[np.uint8]
@@ -35,6 +37,8 @@ class Found:
     size_m: NDArray[np.float32]
     confidence: float
     stamp_ns: int
+    camera_m: NDArray[np.float64]
+    support_m: float | None
 
 
 def found_in(view: View, inside: NDArray[np.bool_], confidence: float) -> Found | None:
@@ -47,7 +51,8 @@ def found_in(view: View, inside: NDArray[np.bool_], confidence: float) -> Found 
     return Found(
         mask=cloud.picture(np.full(len(cloud), 255, dtype=np.uint8), view.size_hw, fill=0), cloud=cloud,
         centre_m=cloud.points_m.mean(axis=0, dtype=np.float64).astype(np.float32), size_m=np.ptp(cloud.points_m, axis=0),
-        confidence=confidence, stamp_ns=view.picture.stamp_ns,
+        confidence=confidence, stamp_ns=view.picture.stamp_ns, camera_m=view.pose_camera_in_world[:3, 3],
+        support_m=float(np.median((view.cloud.points_m[:, 2] - view.standing.height_m)[inside])) if view.standing.found else None,
     )
 
 

@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dex_core.bundle import Bundle, LoadOptions, load_bundle
 from dex_core.config.perception import PerceptionConfig
 from dex_core.errors import ConfigError
 from dex_perception.segment.base import Segmenter
 from dex_perception.segment.geometric import GeometricSegmenter
 from dex_perception.segment.prompts import Reader
+
+if TYPE_CHECKING:
+    from dex_perception.complete import Completer
 
 
 def make_segmenter(config: PerceptionConfig) -> Segmenter:
@@ -31,6 +36,15 @@ def make_reader(config: PerceptionConfig) -> Reader | None:
 
         return Picker(_of_kind(config.picker_bundle, "picker", config), least=config.min_confidence)
     return None
+
+
+def make_completer(config: PerceptionConfig) -> Completer | None:
+    """Who makes whole objects of seen ones; None: nobody. Raises BundleError or ConfigError."""
+    if not config.completion_bundle:
+        return None
+    from dex_perception.complete import Completer
+
+    return Completer(_of_kind(config.completion_bundle, "completion", config))
 
 
 def _of_kind(name: str, kind: str, config: PerceptionConfig) -> Bundle:

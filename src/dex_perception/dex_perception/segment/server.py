@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dex_core.clock import NS
+from dex_core.clouds import Cloud
+from dex_core.errors import DexError
 from dex_perception.segment import codes
 from dex_perception.segment.codes import PictureError
 from dex_perception.segment.eye import Eye
@@ -19,6 +21,9 @@ from dex_perception.segment.request import Request
 from dex_perception.segment.result import Result
 from dex_perception.segment.transforms import TransformBuffer
 from dex_perception.segment.view import Picture, Workspace, see
+
+if TYPE_CHECKING:
+    from dex_perception.complete import Completer
 
 POLL_S = 0.02
 TURN_S = 10.0
@@ -45,6 +50,10 @@ class Ports(Protocol):
         """Says a result."""
         ...
 
+    def publish_completed(self, result: Result, cloud: Cloud) -> None:
+        """Says the whole object of a result that was published."""
+        ...
+
     def tell(self, code: str, text: str, values: dict[str, object]) -> None:
         """The state for /diagnostics; an empty code is a good one."""
         ...
@@ -63,15 +72,17 @@ class Server:
         world_frame: where clouds are.
         rate_hz: pictures looked at, at most.
         wall_ns: the clock that stamps are made with [ns].
+        completer: makes whole objects of seen ones; None: nobody does.
     """
 
     def __init__(
         self, eye: Eye, ports: Ports, owner: Ownership, intake: Intake[Any], transforms: TransformBuffer, *, workspace: Workspace, patience: Patience,
-        world_frame: str, rate_hz: float, wall_ns: Callable[[], int],
+        world_frame: str, rate_hz: float, wall_ns: Callable[[], int], completer: Completer | None = None,
     ) -> None:
         self._eye, self._ports, self._owner = eye, ports, owner
         self._intake, self._transforms, self._workspace = intake, transforms, workspace
         self._patience, self._world, self._period_ns, self._wall_ns = patience, world_frame, round(NS / rate_hz), wall_ns
+        self._completer = completer
         self._kept: tuple[Picture, int] | None = None
 
     def run(
@@ -128,12 +139,29 @@ class Server:
         if result is None:
             return False
         self._ports.publish(result, job.patience.max_age_s)
+        completion = self._complete(result, job)
         text = codes.TARGET.get(result.code) or codes.NOTES.get(result.code) or job.stage
         self._ports.tell(result.code, text, {
             "detail": result.detail, "goal_id": job.goal_id, "target": result.target, "stage": job.stage, "pictures": job.pictures,
-            "over_budget": job.over_budget, "confidence": f"{result.confidence:.2f}", "total_ms": f"{result.times.total_ms:.0f}",
+            **completion, "over_budget": job.over_budget, "confidence": f"{result.confidence:.2f}", "total_ms": f"{result.times.total_ms:.0f}",
         })
         return True
+
+    def _complete(self, result: Result, job: Job) -> dict[str, object]:
+        """Completes an object that came in time, and says how that went; what became too old meanwhile is not published."""
+        found = result.object
+        if self._completer is None or found is None or result.code:
+            return {}
+        start_ns = time.monotonic_ns()
+        try:
+            whole = self._completer.complete(found.cloud, found.camera_m, found.support_m)
+        except DexError as error:
+            return {"completion": f"failed [{error.code}]: {error}"}
+        taken_ms = 1e-6 * (time.monotonic_ns() - start_ns)
+        if self._wall_ns() - result.stamp_ns > job.patience.max_age_s * NS:
+            return {"completion": f"dropped: it took {taken_ms:.0f} ms and the picture is too old"}
+        self._ports.publish_completed(result, whole.cloud)
+        return {"completion": f"{len(whole.cloud)} points, {whole.invented_share:.0%} invented, {taken_ms:.0f} ms"}
 
     def _look(self, job: Job) -> Result | None:
         if self._kept is None:
