@@ -64,6 +64,22 @@ def test_up_chooses_among_planes() -> None:
     assert abs(find_plane(points).normal[2]) > 0.99
     assert find_plane(points, up=[0, -1, 0]).normal[1] < -0.99
     assert find_plane(points, up=[1, 0, 0]) is None
+    below = find_plane(points, up=[0, 1, 0])  # along `up`, wherever the origin is
+    assert below.normal[1] > 0.99 and below.offset_m == pytest.approx(-0.5, abs=0.01)
+
+
+def test_up_tells_the_sides_in_a_frame_without_camera() -> None:
+    rng = np.random.default_rng(1)
+    table = np.column_stack([rng.uniform(0, 1, (3000, 2)), rng.normal(-0.02, 0.001, 3000)])  # below the origin of a robot's base
+    thing = np.column_stack([rng.uniform(0.4, 0.5, (300, 2)), rng.uniform(0.0, 0.1, 300)])
+    cloud = Cloud(np.concatenate([table, thing]).astype(np.float32), pixels=np.arange(3300, dtype=np.int32))
+    for shift in (0.0, 0.5, -0.5):
+        moved = cloud.transformed(np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, shift], [0, 0, 0, 1.0]]))
+        assert remove_plane(moved, up=[0, 0, 1]).cloud.pixels.tolist() == list(range(3000, 3300))
+
+
+def test_up_must_be_a_direction() -> None:
+    points = np.zeros((9, 3), np.float32)
     with pytest.raises(ShapeError, match="up"):
         find_plane(points, up=[0, 0, 0])
 

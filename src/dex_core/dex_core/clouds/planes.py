@@ -23,10 +23,10 @@ SIDES = ("above", "off", "below")
 
 @dataclass(frozen=True)
 class Plane:
-    """``normal . p + offset_m = 0``; the normal points to the side the origin, the camera, is on.
+    """``normal . p + offset_m = 0``; the normal points to the side the origin, the camera, is on, or along ``up`` where that was given.
 
     Attributes:
-        normal: (3,) float64 of length 1. offset_m: at least 0 [m].
+        normal: (3,) float64 of length 1. offset_m: height of the origin above the plane [m].
         share: of the points within the tolerance. rms_m: root mean square of their distances [m].
     """
 
@@ -36,7 +36,7 @@ class Plane:
     rms_m: float
 
     def height_m(self, points_m: ArrayLike) -> NDArray[np.float32]:
-        """(N,) signed distance of (N, 3) points [m], positive on the camera's side."""
+        """(N,) signed distance of (N, 3) points [m], positive on the normal's side."""
         return np.asarray(points_m, dtype=np.float32) @ self.normal.astype(np.float32) + np.float32(self.offset_m)
 
 
@@ -61,7 +61,7 @@ def find_plane(
     Args:
         points_m: (N, 3) [m]; those that are not finite do not count.
         least_share: of the points that must lie on it, else there is none.
-        up: (3,) direction the normal must keep to within ``tilt_rad``, in the cloud's frame; None: any.
+        up: (3,) direction the normal must keep to within ``tilt_rad``, in the cloud's frame; None: any, and then the origin is where the camera is.
         hypotheses, seed: how many triples are tried, and which; the same seed finds the same plane.
 
     Raises:
@@ -86,8 +86,8 @@ def find_plane(
     some = points[:: -(-len(points) // SCORED)]
     held = (np.abs(some @ normals.T + offsets) <= tolerance_m).sum(axis=0)
     best = int(held.argmax())
-    plane = _refined(points, normals[best], float(offsets[best]), tolerance_m)
-    tilted = plane is not None and upright is not None and abs(float(plane.normal @ upright)) < math.cos(tilt_rad)
+    plane = _refined(points, normals[best], float(offsets[best]), tolerance_m, upright)
+    tilted = plane is not None and upright is not None and float(plane.normal @ upright) < math.cos(tilt_rad)
     return None if plane is None or tilted or plane.share < least_share else plane
 
 
@@ -95,9 +95,9 @@ def remove_plane(cloud: Cloud, tolerance_m: float = 0.008, *, keep: str = "above
     """Takes away the largest plane, and the side of it that is not wanted.
 
     Args:
-        cloud: seen from its origin.
+        cloud: seen from its origin, or in a frame whose ``up`` is given.
         tolerance_m: half the thickness of what is taken away [m].
-        keep: ``above``: what stands off on the camera's side; ``off``: both sides; ``below``: the far side.
+        keep: ``above``: what stands off on the normal's side; ``off``: both sides; ``below``: the far side.
         plane: a known one, say of the frame before; None searches, with the further arguments of ``find_plane``.
 
     Raises:
@@ -133,7 +133,9 @@ def _guesses(points: NDArray[np.float32], count: int, rng: np.random.Generator) 
     return normal.astype(np.float32), -np.einsum("gc,gc->g", normal, a[good]).astype(np.float32)
 
 
-def _refined(points: NDArray[np.float32], normal: NDArray, offset: float, tolerance_m: float) -> Plane | None:
+def _refined(
+    points: NDArray[np.float32], normal: NDArray, offset: float, tolerance_m: float, upright: NDArray[np.float64] | None,
+) -> Plane | None:
     """Least squares over the points a plane holds, again until they stay the same."""
     normal, held = normal.astype(np.float64), None
     for _ in range(REFINEMENTS):
@@ -147,7 +149,7 @@ def _refined(points: NDArray[np.float32], normal: NDArray, offset: float, tolera
         if spread[1] <= 1e-9 * max(spread[2], 1e-30):  # all on one line: no plane
             return None
         normal, offset = axes[:, 0], -float(axes[:, 0] @ centre)
-    if offset < 0.0:
+    if (offset if upright is None else float(normal @ upright)) < 0.0:
         normal, offset = -normal, -offset
     distance = points @ normal.astype(np.float32) + np.float32(offset)
     held = np.abs(distance) <= tolerance_m
