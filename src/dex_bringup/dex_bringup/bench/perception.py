@@ -19,7 +19,7 @@ PACKAGE = "dex_bringup.bench"
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the benchmark that measures it, and the options that make it short with ``--quick``."""
+    """One stage: the benchmark that measures it, and the options that make it short with ``--quick``, where it has them."""
 
     module: str
     text: str
@@ -76,7 +76,7 @@ def run_stage(stage: Stage, cell: str, words: Sequence[str], say: Say) -> Report
         parser = argparse.ArgumentParser(prog=f"dex bench {stage.module}")
         parser.add_argument("--cell", default=cell)
         module.add_arguments(parser)
-        return module.run(parser.parse_args(list(words)), say)
+        return module.run(parser.parse_known_args(list(words))[0], say)
     except ModuleNotFoundError as error:
         if not error.name or error.name.split(".")[0].startswith("dex_"):
             raise
