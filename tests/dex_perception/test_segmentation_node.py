@@ -63,6 +63,8 @@ class FakeCamera(Node):
             ("colour", Image, names.IMAGE), ("depth", Image, names.DEPTH), ("info", CameraInfo, names.DEPTH_INFO),
         )}
         self._tf = self.create_publisher(TFMessage, "/tf_static", qos.LATCHED)
+        self._moving = self.create_publisher(TFMessage, "/tf", qos.REPORT)
+        self.moves_late_s: float | None = None
         self.results: list[Segmentation] = []
         self.clouds: list[PointCloud2] = []
         self.masks: list[Image] = []
@@ -84,14 +86,17 @@ class FakeCamera(Node):
         self._closing.set()
         self._thread.join(2.0)
 
-    def say_transforms(self, child: str = OPTICAL) -> None:
+    def say_transforms(self) -> None:
+        self._tf.publish(TFMessage(transforms=[self._transform(OPTICAL)]))
+
+    def _transform(self, child: str, stamp_ns: int = 0) -> TransformStamped:
         pose = self.scene.pose()
         t = TransformStamped()
-        t.header.frame_id, t.child_frame_id = "world", child
+        t.header.frame_id, t.child_frame_id, t.header.stamp = "world", child, convert.time_to_msg(stamp_ns)
         p, r = t.transform.translation, t.transform.rotation
         p.x, p.y, p.z = pose[:3, 3].tolist()
         r.x, r.y, r.z, r.w = quaternion_xyzw(pose[:3, :3])
-        self._tf.publish(TFMessage(transforms=[t]))
+        return t
 
     def settle(self) -> None:
         """Until pictures as they are now have replaced what waited in the queues."""
@@ -115,6 +120,8 @@ class FakeCamera(Node):
         info = CameraInfo(width=i.width, height=i.height, distortion_model="plumb_bob", d=[0.0] * 5, k=i.matrix.ravel().tolist())
         info.header = depth.header
         self.spoil(colour, depth, info)
+        if self.moves_late_s is not None:
+            self._moving.publish(TFMessage(transforms=[self._transform("elsewhere", stamp_ns - round(self.moves_late_s * 1e9))]))
         for kind, message in (("info", info), ("colour", colour), ("depth", depth)):
             if getattr(self, kind):
                 self._out[kind].publish(message)
@@ -368,6 +375,19 @@ def test_bad_streams_are_told_and_the_next_goal_recovers(bench: Bench, change: d
     for name, value in before.items():
         setattr(bench.camera, name, value)
     wait_for(lambda: bench.client.run()[1].outcome == RESULT.SUCCEEDED, "recovery without a restart", 8.0)
+
+
+def test_transforms_of_a_moving_camera_are_waited_for_and_missed_when_they_stop(bench: Bench) -> None:
+    bench.camera.spoil = spoiler(colour=rename, depth=rename)
+    bench.camera.moves_late_s = 0.07
+    bench.camera.settle()
+    status, result = bench.client.run()
+    assert result.outcome == RESULT.SUCCEEDED and result.segmentation.header.frame_id == "elsewhere", result.detail
+    bench.camera.moves_late_s = None
+    bench.camera.settle()
+    handle = bench.client.send()
+    bench.said("tf_future")
+    assert bench.client.result(handle)[1].reason == "tf_future"
 
 
 def test_a_publisher_that_cannot_be_heard_is_told(bench: Bench) -> None:
