@@ -10,7 +10,7 @@ from dex_core.config import CellConfig
 from dex_core.types import Array
 from dex_description import compose_cell_urdf, parse_urdf
 from dex_perception.keypoints.kinematics import CellKinematics
-from dex_perception.keypoints.layout import instances_of
+from dex_perception.keypoints.layout import Instance, instances_of
 from dex_perception.keypoints.lens import project
 from dex_perception.keypoints.sample import MISSING, Annotation, Labelled, Sample
 from dex_perception.keypoints.shapes import PosedShapes, ShapeSet
@@ -76,9 +76,9 @@ class Annotator:
         return [of[link] & ~covered for of in self._robot_links]  # NOTHING is -1: the last entry, which is no link
 
 
-def _labelled(instance: object, points: Array, uv: Array, visibility: NDArray[np.int8], mask: NDArray[np.bool_] | None) -> Labelled:
+def _labelled(instance: Instance, points: Array, uv: Array, visibility: NDArray[np.int8], mask: NDArray[np.bool_] | None) -> Labelled:
     place = np.where((visibility == MISSING)[:, None], np.nan, uv)
-    return Labelled(instance, points, place, visibility, mask, _box(mask, place))  # type: ignore[arg-type]
+    return Labelled(instance, points, place, visibility, mask, _box(mask, place))
 
 
 def _box(mask: NDArray[np.bool_] | None, uv: Array) -> tuple[float, float, float, float] | None:
