@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from dex_core.errors import DexError
+from dex_learn.completion.command import add_completion
 from dex_learn.latent.command import add_latents
 from dex_learn.picker.command import add_picker
 from dex_learn.policy.command import add_commands as add_policy
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="dex learn", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_latents(commands)
+    add_completion(commands)
     add_policy(commands)
     add_picker(commands)
     add_segmentation(commands)
