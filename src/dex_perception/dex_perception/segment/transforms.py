@@ -124,11 +124,6 @@ class TransformBuffer:
             q = np.asarray(quaternion_xyzw, dtype=np.float64)
             link.add(stamp_ns, np.asarray(translation_m, dtype=np.float64), q / np.linalg.norm(q))
 
-    def clear_moving(self) -> None:
-        """Forgets what is not fixed: after a jump of the clock it is of another time."""
-        with self._lock:
-            self._links = {child: link for child, link in self._links.items() if link.fixed}
-
     def pose(self, target: str, source: str, stamp_ns: int) -> Pose:
         """(4, 4) pose of ``source`` in ``target`` at a stamp.
 
