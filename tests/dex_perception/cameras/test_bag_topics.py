@@ -29,7 +29,7 @@ def test_realsense() -> None:
 
 
 def test_this_stack_with_and_without_a_namespace() -> None:
-    for prefix in ("camera/", "/camera/", "/cell/front/camera/", ""):
+    for prefix in ("camera/", "/camera/", "/cell/front/camera/", "", "/"):
         types = {f"{prefix}color/image_raw": IMAGE, f"{prefix}color/camera_info": INFO, f"{prefix}aligned_depth_to_color/image_raw": IMAGE}
         topics = choose_topics(types, depth=True)
         assert topics.info == f"{prefix}color/camera_info" and topics.depth == f"{prefix}aligned_depth_to_color/image_raw"
@@ -44,6 +44,11 @@ def test_zed_of_both_generations() -> None:
     assert choose_topics(older, depth=True).info == "/zed/zed_node/rgb/camera_info"
     below = {"/zed/zed_node/left/color/rect/image": IMAGE, "/zed/zed_node/left/color/rect/image/camera_info": INFO}
     assert choose_topics(below, depth=False).info == "/zed/zed_node/left/color/rect/image/camera_info"
+
+
+def test_rectified_is_a_word_of_the_name_not_a_part_of_one() -> None:
+    assert BagTopics("/cam/image_rect_color", "").rectified and BagTopics("/cam/color/rect/image", "").rectified
+    assert not BagTopics("/director/color/image_raw", "").rectified
 
 
 def test_compressed_pictures_where_there_are_no_raw_ones() -> None:

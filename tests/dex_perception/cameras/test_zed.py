@@ -15,7 +15,7 @@ import pytest
 
 from dex_core.config import CameraConfig
 from dex_core.contracts.camera import CameraContract
-from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, ShapeError
+from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, ShapeError, StaleError
 from dex_perception.cameras.stereo_rectify import Rectifier
 from dex_perception.cameras.stereo_synthetic import StereoPair, render, tabletop, zed_like
 from dex_perception.cameras.uvc_source import Mode, Picture, V4l2Source, VideoFileSource
@@ -115,6 +115,21 @@ def test_that_depth_is_not_neural_is_said(stereo: ZedCamera) -> None:
     report = stereo.report()
     assert report.warning == "depth: OpenCV SGBM, not neural" == f"depth: {report.values['depth']}"
     assert report.values["baseline_mm"] == "120.1" and report.values["calibration"].endswith("SN4711.conf") and report.values["device"] == "a pair"
+
+
+def test_the_newest_is_matched_once_however_fast_pictures_come(calibration: Path, pair: StereoPair) -> None:
+    class Flood(PairSource):
+        def take(self, timeout_s: float) -> Picture:
+            self.count += 1
+            return Picture(self.bgr, time.time_ns(), self.count)
+
+    source = Flood(pair)
+    camera = ZedCamera(stereo_config(calibration), source=source)
+    camera.connect()
+    assert camera.newest_frame(5.0).sequence == 1 == source.count
+    with pytest.raises(StaleError, match="newest picture of ZED"):
+        camera.newest_frame(0.0)
+    camera.disconnect()
 
 
 def test_without_depth_nothing_is_matched(calibration: Path, pair: StereoPair) -> None:

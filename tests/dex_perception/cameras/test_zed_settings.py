@@ -13,6 +13,7 @@ from dex_perception.cameras.zed_settings import (
     known_depth,
     resolution,
     rgb_of_bgra,
+    sdk_rate_hz,
     serial_number,
     usb_rate_hz,
     words,
@@ -47,6 +48,7 @@ def test_serial_numbers() -> None:
 def test_sizes_and_rates() -> None:
     assert resolution((672, 376)).sdk_name == "VGA" and resolution((1280, 720)).sdk_name == "HD720"
     assert usb_rate_hz((1280, 720), 20.0) == 30 and usb_rate_hz((672, 376), 100.0) == 100 and usb_rate_hz((2208, 1242), 15.0) == 15
+    assert sdk_rate_hz((672, 376), 20.0) == 30 and sdk_rate_hz((1920, 1080), 60.0) == 60 and sdk_rate_hz((960, 600), 120.0) == 120
     with pytest.raises(ConfigError, match="no pictures of 640x480 pixels; native_wh is one of 2208x1242"):
         resolution((640, 480))
     with pytest.raises(ConfigError, match=r"gives 1920x1080 at \[15, 30\] Hz, not 60"):

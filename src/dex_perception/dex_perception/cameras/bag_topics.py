@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ class BagTopics:
     @property
     def rectified(self) -> bool:
         """Whether the pictures are rectified, so that P of CameraInfo is their matrix and D was undone (image_proc and ZED say ``rect``)."""
-        return "rect" in self.colour
+        return "rect" in re.split("[/_]", self.colour)
 
 
 def choose_topics(types: Mapping[str, str], *, depth: bool, colour_topic: str = "", depth_topic: str = "", info_topic: str = "") -> BagTopics:
@@ -96,7 +97,7 @@ def _depth(types: Mapping[str, str], colour: str) -> str:
 def _info(types: Mapping[str, str], image: str) -> str:
     """The CameraInfo beside an image topic: below it (zed-ros2-wrapper) or in its place (image_transport); empty: none."""
     base = image.removesuffix(TRANSPORTS[1]).removesuffix(DEPTH_TRANSPORTS[1])
-    names = (f"{base}/camera_info", f"{base.rpartition('/')[0]}/camera_info".removeprefix("/" if not base.startswith("/") else ""))
+    names = (f"{base}/camera_info", f"{base[: base.rfind('/') + 1]}camera_info")
     return next((name for name in names if types.get(name) == INFO), "")
 
 

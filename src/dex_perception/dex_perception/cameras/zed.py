@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any, Protocol
 
+from dex_core.clock import NS
 from dex_core.config import CameraConfig, CellConfig
 from dex_core.config.strict import build
 from dex_core.devices.camera import CameraReport, Frame, Intrinsics, PulledCamera
-from dex_core.errors import ConnectionLostError, ShapeError
+from dex_core.errors import ConnectionLostError, ShapeError, StaleError
 from dex_perception.cameras.uvc_source import PictureSource
 from dex_perception.cameras.zed_sdk import SdkBackend, sdk
 from dex_perception.cameras.zed_settings import ZedOptions, choose_backend
@@ -80,6 +83,17 @@ class ZedCamera(PulledCamera):
         if self._lens is None:
             raise ConnectionLostError(f"{self.name} is not open")
         return self._backend.take(timeout_s)
+
+    def newest_frame(self, max_age_s: float) -> Frame:
+        """The newest exposure at once. Raises StaleError when it is older or there was none, DeviceError.
+
+        One look is enough, since neither backend keeps a queue; and matching one may take longer than the next one needs to come.
+        """
+        self._last = self.pull(0.0) or self._last
+        age_s = math.inf if self._last is None else (time.time_ns() - self._last.stamp_ns) / NS
+        if self._last is None or age_s > max_age_s:
+            raise StaleError(f"newest picture of {self.name}", age_s, max_age_s)
+        return self._last
 
     def disconnect(self) -> None:
         """Closes the camera; any number of times."""

@@ -28,6 +28,7 @@ from dex_perception.cameras.zed_settings import (
     known_depth,
     resolution,
     rgb_of_bgra,
+    sdk_rate_hz,
     serial_number,
     words,
 )
@@ -98,7 +99,7 @@ class SdkBackend:
         sl, config = self._sl, self._config
         p = sl.InitParameters()
         p.camera_resolution = getattr(sl.RESOLUTION, resolution(config.native_wh).sdk_name)
-        p.camera_fps = round(config.rate_hz)
+        p.camera_fps = sdk_rate_hz(config.native_wh, config.rate_hz)
         p.depth_mode = getattr(sl.DEPTH_MODE, self._options.depth_mode) if config.depth else sl.DEPTH_MODE.NONE
         p.coordinate_units = sl.UNIT.METER
         p.coordinate_system = sl.COORDINATE_SYSTEM.IMAGE

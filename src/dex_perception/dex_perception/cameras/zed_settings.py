@@ -151,6 +151,11 @@ def usb_rate_hz(size_wh: tuple[int, int], rate_hz: float) -> int:
     return found
 
 
+def sdk_rate_hz(size_wh: tuple[int, int], rate_hz: float) -> int:
+    """The slowest rate known for a size that is not slower than asked for; where none is known, e.g. of a ZED X, what was asked for."""
+    return next((rate for rate in resolution(size_wh).rates_hz if rate >= rate_hz), round(rate_hz))
+
+
 def words(name: str) -> str:
     """What an error code means: ``LOW_USB_BANDWIDTH`` -> a sentence that names it."""
     return f"{WORDS.get(name, 'the SDK refused')} (ERROR_CODE.{name})"
