@@ -32,8 +32,8 @@ def test_a_click_gives_the_thing_it_is_on(scene: Callable, middle: Callable, iou
     assert isinstance(segmenter, Segmenter) and segmenter.name == "geometric"
     mask = segmenter.decode(segmenter.encode(view.cloud, view.pose_camera_in_world), click(view, labels, middle, number))
     # what lies within 8 mm of the table goes with it, so the lowest rim is lost
-    assert iou(view.mask_picture(mask.inside) > 0, labels == number) > 0.75
-    assert not (view.mask_picture(mask.inside)[(labels != number) & (labels > 0)] > 0).any()
+    assert iou(view.cloud.picture(mask.inside, view.size_hw, fill=False), labels == number) > 0.75
+    assert not view.cloud.picture(mask.inside, view.size_hw, fill=False)[(labels != number) & (labels > 0)].any()
     assert mask.confidence == pytest.approx(0.9)
 
 
@@ -50,9 +50,9 @@ def test_things_that_touch_are_told_apart_by_a_negative_click(scene: Callable, b
     segmenter = GeometricSegmenter()
     encoded = segmenter.encode(view.cloud, view.pose_camera_in_world)
     both = segmenter.decode(encoded, click(view, labels, middle, 1))
-    assert iou(view.mask_picture(both.inside) > 0, labels > 0) > 0.75
+    assert iou(view.cloud.picture(both.inside, view.size_hw, fill=False), labels > 0) > 0.75
     one = segmenter.decode(encoded, click(view, labels, middle, 1, 2))
-    assert iou(view.mask_picture(one.inside) > 0, labels == 1) > 0.7 and one.confidence < both.confidence
+    assert iou(view.cloud.picture(one.inside, view.size_hw, fill=False), labels == 1) > 0.7 and one.confidence < both.confidence
 
 
 def test_too_few_points_are_refused() -> None:

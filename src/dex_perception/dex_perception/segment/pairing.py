@@ -32,7 +32,6 @@ class Pairing(Generic[C, D]):
         limit_s: largest difference of the stamps.
 
     Attributes:
-        lone: colour pictures that went away without a partner.
         nearest_s: smallest difference found for the newest colour picture; infinity before any.
     """
 
@@ -41,7 +40,6 @@ class Pairing(Generic[C, D]):
         self._colour: deque[tuple[int, C]] = deque(maxlen=KEPT)
         self._depth: deque[tuple[int, D]] = deque(maxlen=KEPT)
         self._last_ns: int | None = None
-        self.lone = 0
         self.nearest_s = float("inf")
 
     def restart(self) -> None:
@@ -69,7 +67,6 @@ class Pairing(Generic[C, D]):
             depth_ns, depth = min(self._depth, key=lambda entry: abs(entry[0] - stamp_ns))
             self.nearest_s = abs(depth_ns - stamp_ns) / NS
             if abs(depth_ns - stamp_ns) <= self._limit_ns:
-                self.lone += sum(1 for other, _ in self._colour if other < stamp_ns and (self._last_ns is None or other > self._last_ns))
                 self._last_ns = stamp_ns
                 self._colour = deque((entry for entry in self._colour if entry[0] > stamp_ns), maxlen=KEPT)
                 self._depth = deque((entry for entry in self._depth if entry[0] > depth_ns), maxlen=KEPT)

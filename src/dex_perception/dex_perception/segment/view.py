@@ -83,10 +83,6 @@ class View:
         best = int(away.argmin())
         return int(window[rows[best], columns[best]]) if away[best] <= reach_px**2 else -1
 
-    def mask_picture(self, inside: NDArray[np.bool_]) -> NDArray[np.uint8]:
-        """(H, W) uint8, 255 where a point of the cloud is inside."""
-        return self.cloud.picture(np.where(inside, np.uint8(255), np.uint8(0)), self.size_hw, fill=0)
-
     @cached_property
     def standing(self) -> Standing:
         """The cloud beside its table."""
