@@ -134,6 +134,7 @@ class RealSenseCamera(PulledCamera):
         if stream is not None:
             _close(stream.chosen)
             self._unload()
+            self._context.set_devices_changed_callback(lambda _change: None)  # the one before keeps the device
 
     # -- opening and losing ---------------------------------------------------------------------------------------------
     def _start(self, device: rs.device) -> _Stream:
