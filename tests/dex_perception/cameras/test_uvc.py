@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,10 +14,13 @@ import pytest
 
 from dex_core.config import CameraConfig
 from dex_core.contracts.camera import CameraContract
+from dex_core.devices.camera import Frame
 from dex_core.errors import ConfigError, ConnectionLostError, DeviceError, ShapeError
+from dex_perception.camera_worker import CameraWorker
 from dex_perception.cameras.uvc import UvcCamera
 from dex_perception.cameras.uvc_device import attached
 from dex_perception.cameras.uvc_source import Mode, V4l2Source
+from dex_ros.testing import wait_for
 
 spec = importlib.util.spec_from_file_location("scripted_capture", Path(__file__).with_name("scripted_capture.py"))
 scripted = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
@@ -114,6 +118,33 @@ def test_a_camera_that_is_not_there(address: str, error: type[Exception], messag
         camera.connect()
     with pytest.raises(ConnectionLostError):
         camera.next_frame(0.0)
+
+
+def test_unplugged_and_plugged_in_again_under_the_worker(tmp_path: Path) -> None:
+    """F16: the loss has its reason, nothing of it goes on, and pictures come back without a restart."""
+    path, captures = tmp_path / "usb-Eye-video-index0", []
+    path.touch()
+
+    def opened(_path: str, _backend: int) -> Any:
+        captures.append(scripted.ScriptedCapture([(*SIZE, 30.0, "MJPG")]))
+        return captures[-1]
+
+    frames: list[Frame] = []
+    worker = CameraWorker(UvcCamera(CONFIG, source=V4l2Source(path, Mode(*SIZE, 30.0, "MJPG"), opened)), 100.0, frames.append, timeout_s=0.5)
+    worker.start()
+    try:
+        wait_for(lambda: frames, "a picture")
+        path.unlink()
+        captures[0].unplugged.set()
+        wait_for(lambda: worker.reason == "connection_lost", "the reason")
+        assert "usb-Eye-video-index0 was unplugged" in worker.detail
+        count = len(frames)
+        path.touch()
+        wait_for(lambda: len(frames) > count + 2, "pictures after the return")
+        assert worker.connects == len(captures) == 2 and not worker.reason
+    finally:
+        worker.stop()
+    assert all(capture.released.is_set() for capture in captures)
 
 
 @pytest.mark.hardware
