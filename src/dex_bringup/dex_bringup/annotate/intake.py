@@ -24,8 +24,10 @@ from dex_perception.segment.intake import intrinsics_of
 from dex_ros import convert, names
 
 COMPRESSED = "compressed"
-STREAM = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=20, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
-"""States around a picture are needed, not the newest alone, and drawing the picture before takes a while."""
+PICTURES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=8, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+"""Who draws slower than pictures come gets the newest; those it could not take are lost, as with any sensor."""
+STATES = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=500, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
+"""Those around a picture are needed, not the newest alone, and drawing the picture before takes a while: none may be lost."""
 EVERY_TF = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Several nodes latch /tf_static; each one's is kept."""
 MOVING_TF = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
@@ -72,19 +74,19 @@ class Intake:
         stem = f"{scope}/" if scope else ""
         self.image, self.compressed = stem + names.IMAGE, f"{stem}{names.IMAGE}/{COMPRESSED}"
         self.routes: dict[str, Route] = {
-            self.image: Route(Image, STREAM, self._picture),
-            stem + names.CAMERA_INFO: Route(CameraInfo, STREAM, self._info),
-            stem + names.DEPTH: Route(Image, STREAM, self._depth),
-            names.SEGMENT_RESULT: Route(Segmentation, STREAM, self._segmented),
+            self.image: Route(Image, PICTURES, self._picture),
+            stem + names.CAMERA_INFO: Route(CameraInfo, PICTURES, self._info),
+            stem + names.DEPTH: Route(Image, PICTURES, self._depth),
+            names.SEGMENT_RESULT: Route(Segmentation, PICTURES, self._segmented),
             "/tf_static": Route(TFMessage, EVERY_TF, self._still),
             "/tf": Route(TFMessage, MOVING_TF, self._moving),
-            **{names.device_states(name): Route(JointState, STREAM, self._states(name)) for name in cell.interfaces},
+            **{names.device_states(name): Route(JointState, STATES, self._states(name)) for name in cell.interfaces},
         }
 
     def use_compressed(self) -> None:
         """Reads the compressed pictures in place of the others."""
         self.routes.pop(self.image, None)
-        self.routes[self.compressed] = Route(CompressedImage, STREAM, self._jpeg)
+        self.routes[self.compressed] = Route(CompressedImage, PICTURES, self._jpeg)
 
     def put(self, topic: str, message: Any, now_ns: int) -> None:
         """One message of a topic of ``routes``; one that is not understood is counted."""

@@ -17,6 +17,7 @@ from dex_core.devices.camera import Intrinsics
 from dex_core.errors import DexError
 from dex_perception.keypoints.sample import Sample
 from dex_perception.keypoints.tracks import JointTracks, NoPosture
+from dex_perception.segment.codes import PictureError
 from dex_perception.segment.transforms import TransformBuffer
 
 MOST_WAITING = 64
@@ -166,7 +167,12 @@ class Assembler:
             if patient:
                 return None
             raise DexError(f"no camera_info says how the camera of {picture.frame_id!r} is made", code="camera_info_missing")
-        pose = self.transforms.pose(self._mounted_on, picture.frame_id, picture.stamp_ns)
+        try:
+            pose = self.transforms.pose(self._mounted_on, picture.frame_id, picture.stamp_ns)
+        except PictureError:
+            if patient:
+                return None
+            raise
         return Sample(picture.rgb(), intrinsics, picture.frame_id, picture.stamp_ns, joints, pose, self._mounted_on, depth, mask)
 
     def _skip(self, code: str, why: str) -> None:
