@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import io
 import random
 from pathlib import Path
 
 import pytest
 import yaml
+from mcap.writer import CompressionType, Writer
 from rosbags.highlevel import AnyReader
 
 from dex_eval.bag import BagError, Recording, find_mcap, repair
@@ -107,6 +109,26 @@ def test_random_damage_is_an_error_or_a_shorter_recording_and_never_a_crash(tmp_
             assert sum(Recording(path).counts.values()) <= 50
         except BagError as error:
             assert str(path) in str(error)
+
+
+def test_damage_inside_a_compressed_chunk_of_either_kind_is_named(tmp_path: Path) -> None:
+    for compression in (CompressionType.ZSTD, CompressionType.LZ4):
+        buffer = io.BytesIO()
+        writer = Writer(buffer, compression=compression)
+        writer.start()
+        schema = writer.register_schema("std_msgs/msg/String", "ros2msg", b"string data\n")
+        channel = writer.register_channel("/words", "cdr", schema)
+        for number in range(50):
+            writer.add_message(channel, number, b"\x00\x01\x00\x00\x05\x00\x00\x00word\x00" * 20, number)
+        writer.finish()
+        whole = buffer.getvalue()
+        path = tmp_path / f"{compression.name}.mcap"
+        for place in range(8, len(whole), 5):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+            try:
+                list(Recording(path).messages())
+            except BagError as error:
+                assert str(path) in str(error)
 
 
 @pytest.mark.parametrize(("content", "code"), [(b"", "bag_empty"), (b"SQLite format 3\x00" * 10, "bag_not_mcap")])

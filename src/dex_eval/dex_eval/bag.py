@@ -13,6 +13,7 @@ import yaml
 from mcap.exceptions import EndOfFile, InvalidMagic, McapError
 from mcap.records import Attachment, Channel, Chunk, Footer, Message, Metadata, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
+from zstandard import ZstdError
 
 from dex_core.errors import DexError
 
@@ -109,7 +110,7 @@ class Recording:
             raise BagError(f"{self.path} is damaged: a chunk claims {chunk.uncompressed_size} bytes")
         try:
             records = breakup_chunk(chunk, validate_crc=True)
-        except (*_CUT, zlib.error) as error:
+        except (*_CUT, zlib.error, ZstdError) as error:
             raise BagError(f"{self.path} is damaged inside a chunk: {error}") from error
         for record in records:
             yield from self._record(record, channels, schemas, topics)
