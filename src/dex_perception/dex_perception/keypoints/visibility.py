@@ -50,8 +50,8 @@ TOLERANCES = {
 }
 """By camera driver. Simulated: the camera of a live simulation stands up to 10 mm from where the cell says (every reset moves it a little), and a
 depth picture is made smaller to the next pixel. Others: 12 mm for kinematics, hand-eye calibration and shapes made of primitives (chosen here), and
-three standard deviations of stereo noise, z^2 e / (f b): D435 with e 0.08 px, f 447 px (848 wide, 87 degrees), b 50 mm; ZED 2 with e 0.25 px, f 700 px
-(1280 wide), b 120 mm."""
+three standard deviations of stereo noise, z^2 e / (f b): D435 with e 0.08 px, f 447 px (848 wide, 87 degrees), b 50 mm; ZED 2 with e 0.25 px,
+f 700 px (1280 wide), b 120 mm."""
 OTHER_CAMERA = DepthTolerance(0.015, 0.02)
 
 
