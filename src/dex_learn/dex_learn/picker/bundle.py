@@ -14,7 +14,7 @@ import torch
 from dex_core import text
 from dex_core.bundle.picker import GRAPH, LOGIT, THINGS, TOKENS
 from dex_core.bundle.write import write_bundle
-from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_onnx, run_torch, to_onnx
+from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, session_of, to_onnx
 from dex_learn.picker.net import PickerNet
 from dex_learn.picker.scores import Chances
 from dex_learn.picker.sentences import say, words_known, words_plural
@@ -63,10 +63,11 @@ def _rows(tables: list[Table], count: int, seed: int) -> tuple[np.ndarray, np.nd
 
 def chances_of(graph: bytes) -> Chances:
     """The exported picker as a function; scores are of what is shipped."""
+    session = session_of(graph)
 
     def chances(words: str, features: np.ndarray) -> np.ndarray:
         tokens = np.repeat(text.tokenize(words), len(features), axis=0)
-        return 1.0 / (1.0 + np.exp(-run_onnx(graph, {TOKENS: tokens, THINGS: features})[LOGIT][:, 0].astype(np.float64)))
+        return 1.0 / (1.0 + np.exp(-session.run([LOGIT], {TOKENS: tokens, THINGS: features})[0][:, 0].astype(np.float64)))
 
     return chances
 
