@@ -13,11 +13,14 @@ from tests.dex_learn.point_sam.random_weights import weights_by_name, write_safe
 from tests.dex_learn.point_sam.test_net import SMALL, UPSTREAM, sizes_of  # noqa: E402
 
 from dex_core.bundle import Bundle, load_bundle  # noqa: E402
+from dex_core.clouds import Cloud  # noqa: E402
 from dex_core.errors import BundleError, DexError, ShapeError  # noqa: E402
 from dex_learn.point_sam import bundle as exporting  # noqa: E402
 from dex_learn.point_sam import written  # noqa: E402
 from dex_learn.point_sam.command import main  # noqa: E402
 from dex_learn.point_sam.golden import golden_cloud  # noqa: E402
+from dex_perception.segment.base import Clicks  # noqa: E402
+from dex_perception.segment.point_sam import PointSam  # noqa: E402
 
 ATOL = 1e-5
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # three exports, half a minute of one core
@@ -92,6 +95,26 @@ def test_fewer_points_than_patches_are_refused(imported: Bundle) -> None:
     few = np.zeros((1, 23, 3), np.float32)
     with pytest.raises(ShapeError, match="coords"):
         encode(imported, few, few)
+
+
+def test_the_runtime_runs_it(imported: Bundle) -> None:
+    """A first click and a second one, as the segmentation node asks: the masks are those of the graphs fed by hand."""
+    points = golden_cloud(SMALL, 300, seed=6)["coords"][0] * np.float32(0.3) + np.float32([0.5, -0.2, 1.0])
+    cloud = Cloud(points, np.full((300, 3), 51, np.uint8))
+    segmenter = PointSam(imported)
+    encoded = segmenter.encode(cloud, np.eye(4))
+    first = segmenter.decode(encoded, Clicks(points[9:10], np.array([True])))
+    second = segmenter.decode(encoded, Clicks(points[[9, 40]], np.array([True, False])), first)
+
+    centred = points - points.mean(0, dtype=np.float64)
+    coords = (centred / np.linalg.norm(centred, axis=1).max()).astype(np.float32)[None]
+    known = encode(imported, coords, np.full_like(coords, 0.2))
+    by_hand = decode(imported, "decoder", known | {"prompt_coords": coords[:, 9:10], "prompt_labels": np.ones((1, 1), np.int64)})
+    best = int(by_hand["iou"].argmax())
+    np.testing.assert_allclose(first.logits, by_hand["masks"][0, best], atol=ATOL)
+    prompts = {"prompt_coords": coords[:, [9, 40]], "prompt_labels": np.array([[1, 0]]), "prompt_mask": first.logits[None]}
+    np.testing.assert_allclose(second.logits, decode(imported, "decoder_mask", known | prompts)["masks"][0, 0], atol=ATOL)
+    assert (first.logits != second.logits).any()
 
 
 def test_what_the_manifest_says(imported: Bundle) -> None:
