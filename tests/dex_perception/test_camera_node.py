@@ -279,3 +279,14 @@ def test_a_camera_of_another_size_fails_to_configure_and_leaves_nothing(bench: B
     bench.camera.size_wh = (960, 540)
     bench.node.autostart()
     bench.wait_images(2)
+
+
+@pytest.mark.parametrize("crop", [(300, 0, 720, 540), (0, 1, 960, 540), (-1, 0, 100, 100), (0, 0, 0, 100)])
+def test_a_crop_that_leaves_the_picture_fails_to_configure(crop: tuple[int, int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = load_cell("xarm_bimanual")
+    dataclasses.replace(cell, cameras={"front": dataclasses.replace(cell.cameras["front"], crop_xywh=crop)}).save(tmp_path / "cell.yaml")
+    monkeypatch.setattr(camera_node, "make_camera", lambda config, cell: fake_camera.FakeCamera(config, cell))
+    fake_camera.FakeCamera.faults = set()
+    with ros_domain(55) as context, running(context, tmp_path / "cell.yaml", "") as node:
+        node.trigger_configure()
+        assert node.state_id == 1 and node.heartbeat.reason == "config_invalid"

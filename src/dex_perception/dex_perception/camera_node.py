@@ -171,6 +171,9 @@ class CameraNode(DexNode):
         expected, given = tuple(self._config.native_wh), (intrinsics.width, intrinsics.height)
         if given != expected:
             raise ConfigError(f"the camera gives {given[0]} x {given[1]} pixels; the cell says {expected[0]} x {expected[1]}")
+        x, y, w, h = self._config.crop_xywh
+        if min(x, y) < 0 or min(w, h) < 1 or x + w > given[0] or y + h > given[1]:
+            raise ConfigError(f"crop_xywh {self._config.crop_xywh} leaves the picture of {given[0]} x {given[1]} pixels")
         self._intrinsics = intrinsics.cropped_and_resized(self._config.crop_xywh, self._config.output_wh)
         if self._outputs is not None:
             self._outputs.set_intrinsics(self._intrinsics)
