@@ -64,12 +64,14 @@ def picker(arguments: argparse.Namespace) -> int:
         net = train(tables, training, arguments.work, told)
     with progress("unseen scenes", arguments.unseen) as told:
         unseen = read_tables(cache, "unseen", arguments.unseen, UNSEEN_SEED, told)
+    with progress("new scenes", arguments.unseen) as told:
+        new = read_tables(cache, "train", arguments.unseen, UNSEEN_SEED, told)
     graph, cases, parity = export(net, tables)
     least = 0.5
     found = {
-        "definitions": DEFINITIONS, "least": least, "margin": MARGIN, "unseen_scenes": len(unseen), "parity": parity,
+        "definitions": DEFINITIONS, "least": least, "margin": MARGIN, "unseen_scenes": len(unseen), "new_scenes": len(new), "parity": parity,
         "unseen": score(chances_of(graph), unseen, arguments.sentences, 1, least, MARGIN),
-        "trained_on": score(chances_of(graph), tables, arguments.sentences, 1, least, MARGIN),
+        "new": score(chances_of(graph), new, arguments.sentences, 1, least, MARGIN),
     }
     out = arguments.out or find_share("models") / "tabletop_picker"
     write(out, graph, cases, training, scenes=len(tables), scores=found, code=code, notes=f"dex learn picker --scenes {arguments.scenes}")

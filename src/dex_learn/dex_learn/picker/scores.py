@@ -15,10 +15,15 @@ from dex_learn.picker.tables import Table
 
 Chances = Callable[[str, NDArray[np.float32]], NDArray[np.float64]]
 """Words and features (T, F) -> probabilities (T,)."""
+SINGULAR = ("name", "colour", "both", "place")
+"""Kinds that are scored where they mean exactly one thing in view; of several that fit the picker refuses to choose."""
 DEFINITIONS = {
+    "new": "scenes of the split that was trained on, drawn anew: families and measures as in training, no scene that was seen",
+    "unseen": "scenes of the unseen split: measures outside those of training, and families without a name as things in the way",
     "right": "share of the sentences after which the picker gives a thing that is meant",
     "wrong": "share after which it gives another thing: what a robot would reach for in vain",
     "refused": "share after which it says that nothing fits, or that several things fit as well; for kind 'absent' this is right",
+    "sentences": "kinds name, colour, both and place only where they mean exactly one thing in view",
     "right_of_separate": "as right, of the sentences whose thing stands apart from others, so that it is a candidate at all",
     "kinds": "name 'the mug'; colour 'the red thing'; both 'the red mug'; side 'the left mug'; size 'the largest thing'; "
     "place 'put the lemon into the bowl'; many 'both cans'; task: the cell's instructions; absent: nothing on the table fits",
@@ -43,7 +48,7 @@ def score(chances: Chances, tables: list[Table], sentences: int, seed: int, leas
                 break
             table = tables[rng.integers(len(tables))]
             said = say(rng, table, kind)
-            if said is None or said.kind != kind:
+            if said is None or said.kind != kind or (kind in SINGULAR and said.targets.sum() != 1):
                 continue
             _count(counts, said, table, chances(said.text, table.features), least, margin)
         found[kind] = _shares(counts, kind)
