@@ -75,7 +75,8 @@ def _box(out: Picture, robot: Labelled, colour: tuple[int, int, int], scale: int
 def _skeleton(out: Picture, robot: Labelled, scale: int) -> None:
     places = [_place(uv, scale) if visibility != MISSING else None for uv, visibility in zip(robot.uv, robot.visibility, strict=True)]
     hand = robot.instance.kind == "hand"
-    thick = 1 if hand else 2
+    size = out.shape[0] / 240.0
+    thick = max(1, round((0.35 if hand else 0.7) * size))
     for start, end in robot.instance.edges:
         if places[start] is not None and places[end] is not None:
             hidden = HIDDEN in (robot.visibility[start], robot.visibility[end])
@@ -84,7 +85,7 @@ def _skeleton(out: Picture, robot: Labelled, scale: int) -> None:
     for row, place in enumerate(places):
         if place is None:
             continue
-        radius = max(2, round((0.9 if hand else 1.3) * scale)) << _SHIFT
+        radius = max(2, round((0.9 if hand else 1.3) * size)) << _SHIFT
         if robot.visibility[row] == HIDDEN:
             cv2.circle(out, place, radius, _colour(robot, row), 1, cv2.LINE_AA, _SHIFT)
         else:
