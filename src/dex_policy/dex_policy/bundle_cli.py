@@ -21,6 +21,7 @@ _MARKS = {True: "✓", False: "✗", None: "·"}
 FORMATS = {
     "dexlatent": "XL-VLA's released latent space, checkpoint_epoch_1000.pt",
     "point_sam": "Point-SAM's released weights, model.safetensors",
+    "snowflake": "SnowflakeNet's released checkpoints, ckpt-best-*.pth",
 }
 """What can be imported; the reader of each is handed in, as it needs torch."""
 Importers = Mapping[str, Callable[[Sequence[str]], int]]

@@ -17,6 +17,7 @@ BENCHES = {
     "segmentation": "one, two and three clicks on rendered tables: overlap with the truth, time of a click",
     "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
     "cross-hand": "one latent policy on every hand, beside padded joints and retargeting from one hand: success in lockstep",
+    "completion": "the whole thing from one side, on unseen things: Chamfer distance, normals, time",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
     "fuzz": "broken frames, messages and files through every reader: crashes, hangs, unsafe commands",
     "soak": "memory, threads, descriptors and latency of the whole simulated cell over time",

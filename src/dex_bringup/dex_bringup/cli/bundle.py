@@ -12,7 +12,8 @@ EXAMPLES = """examples:
   dex bundle verify xl_vla_tabletop --json
   dex bundle info xl_vla_tabletop            what its manifest says
   dex bundle import dexlatent checkpoint_epoch_1000.pt --out models/dexlatent
-  dex bundle import point_sam model.safetensors --out models/point_sam"""
+  dex bundle import point_sam model.safetensors --out models/point_sam
+  dex bundle import snowflake ckpt-best-pcn_cd_l1.pth --out models/snowflake_pcn"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
         top = parser()
         top.epilog, top.formatter_class = EXAMPLES, argparse.RawDescriptionHelpFormatter
         top.parse_args(list(argv) or ["--help"])
-    return int(bundle(list(argv), {"dexlatent": _dexlatent, "point_sam": _point_sam}))
+    return int(bundle(list(argv), {"dexlatent": _dexlatent, "point_sam": _point_sam, "snowflake": _snowflake}))
 
 
 def _dexlatent(argv: Sequence[str]) -> int:
@@ -37,3 +38,9 @@ def _point_sam(argv: Sequence[str]) -> int:
     from dex_learn.point_sam.command import main as point_sam
 
     return int(point_sam(argv))
+
+
+def _snowflake(argv: Sequence[str]) -> int:
+    from dex_learn.completion.snowflake_import import main as snowflake
+
+    return int(snowflake(argv))

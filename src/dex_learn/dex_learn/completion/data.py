@@ -50,17 +50,23 @@ def pairs_of(scene: RenderedScene, rng: np.random.Generator) -> Iterator[tuple[N
     pose = scene.pose_camera_in_world
     cloud = from_depth(scene.depth_m, scene.intrinsics).transformed(pose)
     labels = scene.labels.reshape(-1)[cloud.pixels]
-    for number, (surface, normals) in enumerate(scene.surfaces, 1):
+    for number in range(1, len(scene.surfaces) + 1):
         if np.count_nonzero(labels == number) < FEWEST_SEEN:
             continue
         seen = remove_outliers(cloud.select(labels == number)).points_m
-        keep = np.flatnonzero(outside(surface, normals))
-        keep = rng.choice(keep, WHOLE, replace=len(keep) < WHOLE)
         frame = frame_of(SPEC, seen, pose[:3, 3], 0.0)
-        to_world = scene.poses_in_world[number - 1]
-        whole = frame.enter(surface[keep] @ to_world[:3, :3].T + to_world[:3, 3])
-        turned = (normals[keep] @ (frame.turn @ to_world[:3, :3]).T).astype(np.float32)
-        yield sample(frame.enter(seen)), whole, turned, scene.names[number - 1], scene.trained[number - 1]
+        whole, normals = whole_of(scene, number - 1, rng)
+        turned = (normals @ frame.turn.T).astype(np.float32)
+        yield sample(frame.enter(seen)), frame.enter(whole), turned, scene.names[number - 1], scene.trained[number - 1]
+
+
+def whole_of(scene: RenderedScene, index: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(WHOLE, 3) samples of the outer surface of one thing and their normals, in the world [m]."""
+    surface, normals = scene.surfaces[index]
+    keep = np.flatnonzero(outside(surface, normals))
+    keep = rng.choice(keep, WHOLE, replace=len(keep) < WHOLE)
+    pose = scene.poses_in_world[index]
+    return (surface[keep] @ pose[:3, :3].T + pose[:3, 3]).astype(np.float32), (normals[keep] @ pose[:3, :3].T).astype(np.float32)
 
 
 def sample(points: NDArray[np.float32], count: int = SEEN) -> NDArray[np.float32]:
