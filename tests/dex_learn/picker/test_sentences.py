@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dex_core.text import LENGTH, tokenize
 from dex_learn.picker.scores import pick, score
-from dex_learn.picker.sentences import IGNORED, KINDS, NO, NOUNS, SKIP, YES, say, words_known, words_plural
+from dex_learn.picker.sentences import IGNORED, KINDS, NO, NOUNS, SIDES, SIZES, SKIP, YES, say, words_known, words_plural
 from dex_learn.picker.tables import BACKGROUND, COLOURS, MIXED, Table
 from dex_learn.tabletop.families import FAMILIES
-from dex_perception.segment.candidates import FEATURES
+from dex_perception.segment.candidates import FEATURES, RELATIONS
+from dex_perception.segment.picker import COMPARISONS, EMPTY_WORDS
 
 TRAINED = sorted(name for name, family in FAMILIES.items() if family.trained)
 
@@ -94,10 +94,21 @@ def test_a_lemon_is_a_yellow_fruit_and_an_uncertain_one_is_left_out() -> None:
 
 
 def test_picking_takes_the_best_refuses_doubt_and_lets_plurals_choose() -> None:
-    assert pick("the mug", np.array([0.2, 0.9, 0.3]), 0.5, 0.15) == 1
-    assert pick("the mug", np.array([0.2, 0.4]), 0.5, 0.15) is None
-    assert pick("the can", np.array([0.85, 0.9]), 0.5, 0.15) is None and "cans" in words_plural()
-    assert pick("both cans", np.array([0.85, 0.9]), 0.5, 0.15) == 1
+    features = np.zeros((3, FEATURES), dtype=np.float32)
+    features[:, -RELATIONS] = (0.0, 0.5, 1.0)  # the last one stands leftmost
+
+    def picked(text: str, *chances: float) -> int | None:
+        return pick(text, features[: len(chances)], lambda _text, _features: np.array(chances), 0.5, 0.15)
+
+    assert picked("the mug", 0.2, 0.9, 0.3) == 1 and picked("the mug", 0.2, 0.4) is None
+    assert picked("the can", 0.85, 0.9) is None and picked("both cans", 0.85, 0.9) == 1 and "cans" in words_plural()
+    assert picked("the left can", 0.9, 0.6, 0.1) == 1 and picked("the can on the right", 0.6, 0.9, 0.9) == 0
+    assert picked("the leftmost thing", 0.0, 0.0, 0.0) == 2 and picked("the left can", 0.1, 0.2, 0.3) is None
+
+
+def test_every_comparison_that_is_said_is_known_to_the_runtime() -> None:
+    said = {word for words, *_ in (*SIDES.values(), *SIZES.values()) for text in words for word in re.findall(r"[a-z]+", text)}
+    assert said - EMPTY_WORDS == set(COMPARISONS)
 
 
 def test_a_perfect_picker_scores_one_and_a_blind_one_does_not() -> None:
@@ -120,10 +131,9 @@ def test_a_perfect_picker_scores_one_and_a_blind_one_does_not() -> None:
                         some, 60, 0, 0.5, 0.0)
     finally:
         module.say = real
-    for kind in ("name", "colour", "both", "side", "size", "place"):
+    for kind in ("name", "colour", "both", "place"):
         assert perfect[kind]["right"] == 1.0 and perfect[kind]["wrong"] == 0.0, kind
     assert perfect["absent"]["refused"] == 1.0
     blind = score(lambda text, features: np.linspace(0.9, 0.1, len(features)), some, 60, 0, 0.5, 0.15)
     assert blind["both"]["wrong"] > 0.4 and blind["absent"]["refused"] == 0.0
-    with pytest.raises(KeyError):
-        blind["absent"]["separate"]
+    assert "separate" not in blind["absent"]

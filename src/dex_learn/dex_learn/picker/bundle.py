@@ -16,11 +16,11 @@ from dex_core.bundle.picker import GRAPH, LOGIT, THINGS, TOKENS
 from dex_core.bundle.write import write_bundle
 from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, session_of, to_onnx
 from dex_learn.picker.net import PickerNet
-from dex_learn.picker.scores import Chances
 from dex_learn.picker.sentences import say, words_known, words_plural
 from dex_learn.picker.tables import Table
 from dex_learn.picker.train import Training
 from dex_perception.segment.candidates import FEATURES, VERSION
+from dex_perception.segment.picker import Chances
 
 NAME = "tabletop_picker"
 PARITY = 1e-4

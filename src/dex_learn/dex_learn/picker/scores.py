@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 
 from dex_learn.picker.sentences import KINDS, Said, say, words_plural
 from dex_learn.picker.tables import Table
+from dex_perception.segment.codes import NoTarget
+from dex_perception.segment.picker import Chances, choose
 
-Chances = Callable[[str, NDArray[np.float32]], NDArray[np.float64]]
-"""Words and features (T, F) -> probabilities (T,)."""
 SINGULAR = ("name", "colour", "both", "place")
 """Kinds that are scored where they mean exactly one thing in view; of several that fit the picker refuses to choose."""
 DEFINITIONS = {
@@ -50,16 +49,15 @@ def score(chances: Chances, tables: list[Table], sentences: int, seed: int, leas
             said = say(rng, table, kind)
             if said is None or said.kind != kind or (kind in SINGULAR and said.targets.sum() != 1):
                 continue
-            _count(counts, said, table, chances(said.text, table.features), least, margin)
+            _count(counts, said, table, pick(said.text, table.features, chances, least, margin))
         found[kind] = _shares(counts, kind)
     return found
 
 
-def _count(counts: dict[str, int], said: Said, table: Table, chances: NDArray[np.float64], least: float, margin: float) -> None:
+def _count(counts: dict[str, int], said: Said, table: Table, picked: int | None) -> None:
     counts["all"] += 1
     separate = bool((said.labels == 1.0).any())
     counts["separate"] += separate
-    picked = pick(said.text, chances, least, margin)
     if picked is None:
         counts["refused"] += 1
         return
@@ -70,14 +68,12 @@ def _count(counts: dict[str, int], said: Said, table: Table, chances: NDArray[np
     counts["wrong"] += not right
 
 
-def pick(text: str, chances: NDArray[np.float64], least: float, margin: float) -> int | None:
-    """Row of the thing picked, as dex_perception.segment.picker decides it; None: refused."""
-    order = np.argsort(-chances, kind="stable")
-    if chances[order[0]] < least:
+def pick(text: str, features: NDArray[np.float32], chances: Chances, least: float, margin: float) -> int | None:
+    """Row of the thing that the runtime picks; None: refused."""
+    try:
+        return choose(text, features, chances, least=least, margin=margin, plural=words_plural())[0]
+    except NoTarget:
         return None
-    second = float(chances[order[1]]) if len(order) > 1 else 0.0
-    plural = set(text.lower().split()) & set(words_plural())
-    return None if second >= least and chances[order[0]] - second < margin and not plural else int(order[0])
 
 
 def _shares(counts: dict[str, int], kind: str) -> dict[str, float | int]:
