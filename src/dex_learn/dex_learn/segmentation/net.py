@@ -23,7 +23,13 @@ FAR_LOGIT = -12.0
 
 
 class ClickNet(nn.Module):
-    """Points and clicks in, logits of ``MASKS`` masks and how much each is believed to overlap the object out."""
+    """Points and clicks in, logits of ``MASKS`` masks and how much each is believed to overlap the object out.
+
+    Attributes:
+        half: the U-net computes in bfloat16, for training on processors that do so faster; geometry needs all its digits.
+    """
+
+    half = False
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
@@ -52,7 +58,8 @@ class ClickNet(nn.Module):
         seen_colors = colors.reshape(-1, 3).index_select(0, view.row)
         before = torch.zeros_like(view.depth_m) if mask is None else torch.sigmoid(mask.reshape(-1).index_select(0, view.row)) - 0.5
         means, seen = average(_carried(view, seen_colors, before), view.cell, batch)
-        features, deep = self._read(_drawn(means, seen, view.click_height_m))
+        picture = _drawn(means, seen, view.click_height_m)
+        features, deep = self._read_half(picture) if self.half else self._read(picture)
         table = torch.cat([self.cell(features.flatten(2).transpose(1, 2)), means[..., :5]], dim=-1)  # (B, cells, HIDDEN + 5)
         asked = table.reshape(batch * CELLS, HIDDEN + 5).index_select(0, view.cell)
         found = self.head(asked[:, :HIDDEN] + self.own(_own(view, seen_colors, before, asked[:, HIDDEN:])))
@@ -61,6 +68,11 @@ class ClickNet(nn.Module):
         middle = slice(GRID // 2 - 2, GRID // 2 + 2)
         summary = torch.cat([deep.mean((2, 3)), features[:, :, middle, middle].mean((2, 3))], dim=-1)
         return logits.transpose(1, 2), self.believed(summary)
+
+    def _read_half(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(picture.device.type, torch.bfloat16):
+            features, deep = self._read(picture)
+        return features.float(), deep.float()
 
     def _read(self, picture: Tensor) -> tuple[Tensor, Tensor]:
         """(B, widths[0], 64, 64) features of each cell, and the deepest ones."""

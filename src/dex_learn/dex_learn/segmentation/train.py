@@ -78,6 +78,7 @@ class Trainer:
         self.training, self.checkpoint = training, checkpoint
         self.net = ClickNet(training.widths)
         self.average = copy.deepcopy(self.net)
+        self.net.half = training.half
         self._optimiser = torch.optim.AdamW(self.net.parameters(), lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=training.weight_decay)
         self.step, self._spent_s = 0, 0.0
         self.curves: dict[str, list[float]] = {}
@@ -165,7 +166,7 @@ class Trainer:
     def _learn(self, batch: Batch, again: bool) -> dict[str, float]:
         """Gradients of one click, or of two."""
         labels = torch.ones(batch.clicks_m.shape[:2], dtype=torch.int64)
-        masks, believed = self._masks(batch, batch.clicks_m, labels)
+        masks, believed = self.net(batch.points_m, batch.colors, batch.clicks_m, labels)
         total, overlap = loss(masks, believed, batch)
         total.backward()
         figures = {"loss": float(total.detach()), "iou": float(overlap.mean())}
@@ -173,16 +174,11 @@ class Trainer:
             chosen = masks.detach()[torch.arange(len(masks)), believed.detach().argmax(1)]
             click, label = wrong_click(chosen, batch, self._generator)
             clicks, labels = torch.cat([batch.clicks_m, click], dim=1), torch.cat([labels, label], dim=1)
-            masks, believed = self._masks(batch, clicks, labels, chosen)
+            masks, believed = self.net(batch.points_m, batch.colors, clicks, labels, chosen)
             second, overlap = loss(masks, believed, batch)
             second.backward()
             figures["iou2"] = float(overlap.mean())
         return figures
-
-    def _masks(self, batch: Batch, clicks_m: Tensor, labels: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.training.half):
-            masks, believed = self.net(batch.points_m, batch.colors, clicks_m, labels, mask)
-        return masks.float(), believed.float()
 
     def _note(self) -> None:
         self.curves.setdefault("step", []).append(float(self.step))
