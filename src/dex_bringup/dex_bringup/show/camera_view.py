@@ -21,6 +21,7 @@ from dex_ros.convert import time_from_msg
 RESULT_S = 1.0
 """An object's mask of a picture this much older than the one that is shown is no longer drawn."""
 BLANK_WH = (640, 480)
+RATE_OVER_S = 2.0
 Picture = NDArray[np.uint8]
 
 
@@ -49,12 +50,13 @@ class CameraView:
         mask, words = self._segmented(sample)
         drawn = draw(sample.rgb, annotation, scale=scale_for(sample.rgb.shape[1]), object_mask=mask)
         self._last, self._last_ns = drawn, sample.stamp_ns
-        self._drawn = [*(moment for moment in self._drawn if started_s - moment < 2.0), started_s]
+        self._drawn = [*(moment for moment in self._drawn if started_s - moment < RATE_OVER_S), started_s]
+        rate = f", {len(self._drawn) / RATE_OVER_S:.1f} a second" if len(self._drawn) > 1 else ""
         seen, hidden = (sum(int(np.count_nonzero(robot.visibility == kind)) for robot in annotation.robots) for kind in (VISIBLE, HIDDEN))
         skipped = self._intake.assembler.skipped
         self.status = {
             "camera": f"{self._intake.camera}, {sample.rgb.shape[1]} x {sample.rgb.shape[0]}, {sample.frame_id}",
-            "picture": f"{(time.time_ns() - sample.stamp_ns) * 1e-6:.0f} ms old when drawn, {len(self._drawn) / 2.0:.1f} a second",
+            "picture": f"{(time.time_ns() - sample.stamp_ns) * 1e-6:.0f} ms old when drawn{rate}",
             "points": f"{seen} seen, {hidden} hidden, by {annotation.by}",
             "segmentation": words,
             "left out": ", ".join(f"{count} {code}" for code, count in skipped.items()) or "none",
