@@ -133,8 +133,8 @@ def test_a_decoder_that_nothing_feeds_is_refused(tmp_path: Path) -> None:
     data = common_manifest("tiny", "segmentation")
     data |= {"embodiments": [], "graphs": {n: s for n, (s, _) in parts.items()}, "segmentation": {"coords": "lens"}}
     write_bundle(
-        tmp_path / "tiny", data, graphs={n: m for n, (_, m) in parts.items()}, golden={n: _cases(s, m) for n, (s, m) in parts.items()}, embodiments={},
-        licence_text="Apache-2.0\n",
+        tmp_path / "tiny", data, graphs={n: m for n, (_, m) in parts.items()}, golden={n: _cases(s, m) for n, (s, m) in parts.items()},
+        embodiments={}, licence_text="Apache-2.0\n",
     )
     with pytest.raises(BundleError, match="nothing gives input 'other'") as caught:
         load_bundle(tmp_path / "tiny")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from dex_learn.tabletop.testing import TOPS, two_boxes
 
 torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pip install -r requirements-learn.txt")

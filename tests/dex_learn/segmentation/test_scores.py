@@ -2,13 +2,17 @@
 """Scores without torch: what is right scores 1, what is wrong what it should, and the next click falls into the middle of what is wrong."""
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
-from dex_learn.tabletop.testing import CAMERA_M, TOPS, two_boxes
 
 from dex_core.errors import DexError
+from dex_learn.segmentation import pictures
 from dex_learn.segmentation.clouds import cloud_of, things_in
 from dex_learn.segmentation.scores import Answer, Ask, score_scenes, summary, worst_point
+from dex_learn.tabletop.testing import CAMERA_M, TOPS, two_boxes
 
 
 def test_points_stand_where_they_are_seen_from_the_lens_with_z_up() -> None:
@@ -78,3 +82,14 @@ def test_the_next_click_falls_into_the_middle_of_the_largest_wrong_region() -> N
     assert abs(row - 160) <= 2 and abs(column - 210) <= 2
     with pytest.raises(DexError):
         worst_point(cloud, np.zeros(len(cloud.pixels), bool), (240, 320))
+
+
+def test_the_picture_shows_what_was_found_and_added(tmp_path: Path) -> None:
+    pictures.draw_masks(tmp_path / "x.png", _right, two_boxes(), count=1)
+    sheet = cv2.imread(str(tmp_path / "x.png"))
+    assert sheet.shape == (240, 3 * 320, 3)
+    green, blue, plain = sheet[170, 200], sheet[230, 10], sheet[20, 20]
+    assert green.argmax() == 1 and blue.argmax() == 0 and plain.argmax() == 2
+    with pytest.raises(DexError):
+        (tmp_path / "y.png").mkdir()
+        pictures.draw_masks(tmp_path / "y.png", _right, two_boxes(), count=1)

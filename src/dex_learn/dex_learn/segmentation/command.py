@@ -39,7 +39,7 @@ def add_segmentation(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="the largest (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of weights and samples (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch (%(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/dex_segmentation"), help="folder for scenes, checkpoint and curves (%(default)s)")
+    parser.add_argument("--work", type=Path, default=Path("/tmp/dex_segmentation"), help="folder for scenes and checkpoint (%(default)s)")
     parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
 
 
@@ -51,7 +51,9 @@ def segmentation(arguments: argparse.Namespace) -> int:
     import torch
 
     from dex_learn.export import code_revision
+    from dex_learn.segmentation.answers import opened_by
     from dex_learn.segmentation.bundle import NAME, write
+    from dex_learn.segmentation.pictures import draw_masks
     from dex_learn.segmentation.train import Trainer, Training
     from dex_learn.tabletop.store import stored_scenes
 
@@ -65,6 +67,7 @@ def segmentation(arguments: argparse.Namespace) -> int:
     (work / "curves.json").write_text(json.dumps(trainer.curves) + "\n")
     unseen = stored_scenes(work / "scenes", "unseen", arguments.unseen, UNSEEN_SEED)
     found = scored(net, unseen)
+    draw_masks(work / "masks.png", opened_by(net), unseen)
     provenance = {
         "trained_here": True, "steps": trainer.step, "seed": training.seed, "code": code,
         "data": f"{arguments.scenes} rendered tabletop scenes of the train split of dex_learn.tabletop, depth noise low, typical and high",
