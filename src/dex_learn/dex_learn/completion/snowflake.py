@@ -240,7 +240,7 @@ class Decoder(nn.Module):
         """(B, F, 1), (B, N, 3) -> clouds (B, m, 3)."""
         clouds = [self.decoder_coarse(whole).transpose(1, 2)]
         both = torch.cat((clouds[0], partial), dim=1)
-        places = gather(both, farthest_points(both, self._first, skip_origin=True)).transpose(1, 2)
+        places = gather(both, farthest_points(both.detach(), self._first, skip_origin=True)).transpose(1, 2)
         before = None
         for level in self.uppers:
             places, before = level(places, whole, before)

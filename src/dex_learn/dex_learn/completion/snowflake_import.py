@@ -71,7 +71,7 @@ def load_net(weights: Mapping[str, Tensor], variant: Variant, where: str) -> Sno
     if unknown:
         raise _refused(f"{where}: key {unknown[0]!r} is unknown; found {len(weights)} keys, expected {len(net.state_dict())}")
     net.load_state_dict(dict(weights), strict=True)
-    return net.eval()
+    return net.eval().requires_grad_(False)
 
 
 def variant_of(weights: Mapping[str, Tensor], where: str) -> str:
