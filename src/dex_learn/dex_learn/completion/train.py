@@ -148,7 +148,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
         self._optimiser.step()
         with torch.no_grad():
-            keep = min(self.training.average, self.step / (self.step + 10.0))
+            keep = min(self.training.average, self.step / (self.step + 50.0))  # a short run is averaged over its last steps alone
             torch._foreach_lerp_(list(self.average.parameters()), list(self.net.parameters()), 1.0 - keep)
         return {name: float(value.detach()) for name, value in parts.items()}
 
