@@ -118,6 +118,6 @@ def test_a_bundle_runs_as_the_network_and_at_run_time(tmp_path: Path) -> None:
     bundle.write(tmp_path / bundle.NAME, net, pairs, QUICK, 0, "balls", found, "test")
     manifest = load_bundle(tmp_path / bundle.NAME).manifest
     assert (manifest.kind, manifest.completion.frame, manifest.completion.normals) == ("completion", "tabletop", "normals")
-    seen = Cloud((0.1 * pairs.seen[0] + np.float32([0.4, 0.1, 0.0])))
+    seen = Cloud(0.1 * pairs.seen[0] + np.float32([0.4, 0.1, 0.0]))
     completed = RunTime(tmp_path / bundle.NAME).complete(seen, (1.4, 0.1, 0.5), 0.0)
     assert len(completed.cloud) == SEEDS * UNFOLDED
