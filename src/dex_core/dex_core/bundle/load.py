@@ -184,6 +184,8 @@ def _embodiments(b: Bundle) -> str:
     embodiment_checks.check_graph_joints(b.manifest, b.embodiments)
     if b.options.cell is None:
         return f"{list(b.embodiments)}; no cell given to compare with"
+    if b.manifest.kind not in ("latent_space", "chunk_policy"):
+        return f"a {b.manifest.kind} bundle drives no robot"
     return embodiment_checks.check_cell(b.manifest, b.embodiments, b.options.cell)
 
 
