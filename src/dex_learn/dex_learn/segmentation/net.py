@@ -63,6 +63,7 @@ class ClickNet(nn.Module):
         table = torch.cat([self.cell(features.flatten(2).transpose(1, 2)), means[..., :5]], dim=-1)  # (B, cells, HIDDEN + 5)
         asked = table.reshape(batch * CELLS, HIDDEN + 5).index_select(0, view.cell)
         found = self.head(asked[:, :HIDDEN] + self.own(_own(view, seen_colors, before, asked[:, HIDDEN:])))
+        found = torch.where(view.blind, torch.full_like(found, FAR_LOGIT), found)
         everywhere = torch.full((points_m.shape[0] * points_m.shape[1], MASKS), FAR_LOGIT, dtype=found.dtype, device=found.device)
         logits = everywhere.index_copy(0, view.row, found).reshape(batch, -1, MASKS)
         middle = slice(GRID // 2 - 2, GRID // 2 + 2)

@@ -33,6 +33,7 @@ class View(NamedTuple):
 
     Attributes:
         row: (R,) int64, which point of which cloud: cloud * N + point. cloud: (R,) int64.
+        blind: () bool, no click sees any point; then one row stands for none, for nothing can be computed of no rows.
         cell: (R,) int64, cloud * 4096 + row of the picture * 64 + column.
         offset: (R, 2) place in its cell, -0.5 to 0.5.
         depth_m: (R,) along the sight line, 0 at the click, cut to +-0.4.
@@ -41,6 +42,7 @@ class View(NamedTuple):
     """
 
     row: Tensor
+    blind: Tensor
     cloud: Tensor
     cell: Tensor
     offset: Tensor
@@ -64,10 +66,12 @@ def look(points_m: Tensor, clicks_m: Tensor, labels: Tensor) -> View:
     turned = torch.matmul(points_m, axes.transpose(1, 2))  # (B, N, 3): right, down, forward
     limit = REACH_M / far * turned[..., 2]
     inside = (turned[..., 0].abs() < limit) & (turned[..., 1].abs() < limit) & (turned[..., 2] > NEAREST_M)
-    row = inside.reshape(-1).nonzero().squeeze(1)
+    flat = inside.reshape(-1)
+    blind = ~flat.any()
+    row = (flat | (blind & (torch.arange(flat.shape[0], device=flat.device) == 0))).nonzero().squeeze(1)  # onnxruntime reduces no empty tensors
     cloud = row // points_m.shape[1]
     turned, points = turned.reshape(-1, 3).index_select(0, row), points_m.reshape(-1, 3).index_select(0, row)
-    along, away_m = turned[:, 2], far.index_select(0, cloud).squeeze(1)
+    along, away_m = turned[:, 2].clamp_min(NEAREST_M), far.index_select(0, cloud).squeeze(1)
     grid = SCALE * torch.asinh(turned[:, :2] * (away_m / along).unsqueeze(1) / FINE_M) + 0.5 * GRID
     whole = torch.floor(grid).clamp(0.0, GRID - 1.0)
     cell = cloud * CELLS + (whole[:, 1] * GRID + whole[:, 0]).to(torch.int64)
@@ -75,7 +79,7 @@ def look(points_m: Tensor, clicks_m: Tensor, labels: Tensor) -> View:
     support = _support(points[:, 2], centre[:, 2], cloud, depth.abs() < DEEP_M, along)
     distance, away = _distances(points, cloud, clicks_m, labels)
     height = points[:, 2] - support.index_select(0, cloud)
-    return View(row, cloud, cell, grid - whole - 0.5, depth, height, centre[:, 2] - support, distance, away)
+    return View(row, blind, cloud, cell, grid - whole - 0.5, depth, height, centre[:, 2] - support, distance, away)
 
 
 def _axes(centre: Tensor) -> tuple[Tensor, Tensor]:
