@@ -112,13 +112,14 @@ def test_masks_that_are_no_object(bench: Bench, mask: Any, code: str, detail: st
     assert job.ending is not None and job.ending.outcome is Outcome.NO_TARGET and job.ending.reason == code
 
 
-def test_a_model_that_fails_is_no_target(bench: Bench) -> None:
+@pytest.mark.parametrize("error", [DexError("graph 'decoder': output holds NaN"), RuntimeError("graph 'decoder': out of memory")])
+def test_a_model_that_fails_is_no_target(bench: Bench, error: Exception) -> None:
     def fail(cloud: Cloud, clicks: Clicks) -> Mask:
-        raise DexError("graph 'decoder': output holds NaN")
+        raise error
 
     bench.segmenter.mask = fail
     result = bench.show(bench.job(bench.scene()), bench.scene())
-    assert result.code == "segmenter_failed" and "scripted: graph 'decoder'" in result.detail
+    assert result.code == "segmenter_failed" and "graph 'decoder'" in result.detail and result.detail.startswith("scripted: ")
 
 
 def test_over_budget_is_said_and_too_old_is_dropped(bench: Bench) -> None:

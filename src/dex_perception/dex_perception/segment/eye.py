@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ from dex_perception.segment.request import Request
 from dex_perception.segment.result import Result, Times
 from dex_perception.segment.tracker import Tracker
 from dex_perception.segment.view import View
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -71,11 +74,14 @@ class Eye:
         )
         marks = [self._now_ns()]
         try:
-            prompt = read(request, view, pose_points_in_world, self.reader) if tracker is None else Prompt(tracker.clicks(view))
+            if tracker is None:
+                prompt = asked(lambda: read(request, view, pose_points_in_world, self.reader))
+            else:
+                prompt = Prompt(tracker.clicks(view))
             marks.append(self._now_ns())
-            encoded = self.segmenter.encode(view.cloud, view.pose_camera_in_world)
+            encoded = asked(lambda: self.segmenter.encode(view.cloud, view.pose_camera_in_world))
             marks.append(self._now_ns())
-            mask = self.segmenter.decode(encoded, prompt.clicks)
+            mask = asked(lambda: self.segmenter.decode(encoded, prompt.clicks))
             marks.append(self._now_ns())
             found = self._believed(view, mask.inside, mask.confidence)
             if tracker is not None:
@@ -106,6 +112,16 @@ class Eye:
         ends = [*marks[1:], *[marks[-1]] * (4 - len(marks))]
         prompt, encode, decode = (1e-6 * (end - start) for start, end in zip([marks[0], *ends], ends, strict=False))
         return Times(prompt, encode, decode, 1e-6 * (self._now_ns() - arrived_ns))
+
+
+def asked(model: Callable[[], T]) -> T:
+    """What a model says. Raises DexError whatever it raises: a model that fails is no reason to lose the goal."""
+    try:
+        return model()
+    except DexError:
+        raise
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        raise DexError(f"{type(error).__name__}: {error}", code="segmenter_failed") from error
 
 
 class _Doubted(NoTarget):

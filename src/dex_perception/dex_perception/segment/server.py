@@ -12,7 +12,7 @@ from dex_core.clouds import Cloud
 from dex_core.errors import DexError
 from dex_perception.segment import codes
 from dex_perception.segment.codes import PictureError
-from dex_perception.segment.eye import Eye
+from dex_perception.segment.eye import Eye, asked
 from dex_perception.segment.intake import Intake
 from dex_perception.segment.job import Ending, Job, Outcome, Patience
 from dex_perception.segment.owner import Ownership
@@ -154,7 +154,8 @@ class Server:
             return {}
         start_ns = time.monotonic_ns()
         try:
-            whole = self._completer.complete(found.cloud, found.camera_m, found.support_m)
+            completer = self._completer
+            whole = asked(lambda: completer.complete(found.cloud, found.camera_m, found.support_m))
         except DexError as error:
             return {"completion": f"failed [{error.code}]: {error}"}
         taken_ms = 1e-6 * (time.monotonic_ns() - start_ns)
