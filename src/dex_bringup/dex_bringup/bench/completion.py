@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dex_bringup.bench.report import Goal, Report, percentile
+from dex_core.errors import DexError
 
 RATIO = 0.5
 FIRST_SEED = 20_000_000
@@ -30,17 +31,18 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
 
     completer = Completer(options.bundle, options.threads)
     rows: list[dict[str, Any]] = []
+    refused: list[str] = []
     for number in range(options.scenes):
-        rows += _table(completer, FIRST_SEED + number)
+        rows += _table(completer, FIRST_SEED + number, refused)
         if (number + 1) % 10 == 0:
             say(f"{number + 1} tables, {len(rows)} things")
-    figures: dict[str, Any] = {"bundle": completer.bundle.manifest.name, "things": len(rows), **_figures(rows)}
+    figures: dict[str, Any] = {"bundle": completer.bundle.manifest.name, "refused": len(refused), **_figures(rows)}
     figures["new_families"] = _figures([r for r in rows if not r["trained"]])
     figures["families"] = {name: _figures([r for r in rows if r["name"] == name]) for name in sorted({r["name"] for r in rows})}
     return Report("completion", figures, (Goal("ratio", at_most=RATIO),))
 
 
-def _table(completer: Any, seed: int) -> list[dict[str, Any]]:
+def _table(completer: Any, seed: int, refused: list[str]) -> list[dict[str, Any]]:
     from dex_core.clouds import from_depth
     from dex_learn.completion.data import FEWEST_SEEN, whole_of
     from dex_learn.tabletop import render
@@ -55,7 +57,10 @@ def _table(completer: Any, seed: int) -> list[dict[str, Any]]:
             continue
         seen = cloud.select(labels == index + 1)
         points, normals = whole_of(scene, index, rng)
-        rows.append({"name": name, "trained": scene.trained[index], **_row(completer, seen, camera[:3, 3], points, normals)})
+        try:
+            rows.append({"name": name, "trained": scene.trained[index], **_row(completer, seen, camera[:3, 3], points, normals)})
+        except DexError as error:
+            refused.append(f"{name}: {error}")
     return rows
 
 

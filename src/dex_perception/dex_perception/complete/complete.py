@@ -74,9 +74,7 @@ class Completer:
         """
         camera = np.asarray(camera_m, dtype=float)
         _check(cloud, camera, support_m)
-        seen = remove_outliers(cloud)
-        if len(seen) < FEWEST_POINTS:
-            raise DexError(f"{len(seen)} seen points beside strays; at least {FEWEST_POINTS} are needed", code="too_few_points")
+        seen = _without_strays(cloud)
         frame = frame_of(self.spec, seen.points_m, camera, support_m)
         thinned = farthest_points(seen.points_m, self.spec.points) if len(seen) > self.spec.points else np.arange(self.spec.points) % len(seen)
         found = self._session.run({PARTIAL: frame.enter(seen.points_m[thinned])[None]})
@@ -96,6 +94,16 @@ def _check(cloud: Cloud, camera: NDArray[np.float64], support_m: float | None) -
         raise NonFiniteError("partial cloud, camera_m and support_m must be finite")
     if len(cloud) < FEWEST_POINTS:
         raise DexError(f"{len(cloud)} seen points; at least {FEWEST_POINTS} are needed", code="too_few_points")
-    width_m = float(np.ptp(cloud.points_m, axis=0).max())
+
+
+def _without_strays(cloud: Cloud) -> Cloud:
+    """What is left without stray points; one far away hides the others at first, so that a wide cloud is looked at twice."""
+    seen = remove_outliers(cloud)
+    if len(seen) and float(np.ptp(seen.points_m, axis=0).max()) > LARGEST_M:
+        seen = remove_outliers(seen)
+    if len(seen) < FEWEST_POINTS:
+        raise DexError(f"{len(seen)} seen points beside strays; at least {FEWEST_POINTS} are needed", code="too_few_points")
+    width_m = float(np.ptp(seen.points_m, axis=0).max())
     if width_m > LARGEST_M:
         raise DexError(f"the seen points are {width_m:.2f} m wide; an object of at most {LARGEST_M:g} m is expected", code="too_large")
+    return seen
