@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from mcap_ros2._dynamic import generate_dynamic
 
 from dex_core.config import load_cell
+from dex_core.config.perception import PerceptionConfig
 from dex_eval.schemas import SchemaError, ros2msg, type_hash
 from dex_eval.topics import topics_of
 
@@ -21,6 +24,14 @@ def test_what_devices_feel_and_draw_is_recorded() -> None:
     topics = {topic.name: topic for topic in topics_of(load_cell("xarm_bimanual"))}
     assert {"left/hand/touch", "right/hand/touch", "left/hand/motor_currents", "left/arm/motor_currents"} <= topics.keys()
     assert "left/arm/touch" not in topics and not topics["left/hand/touch"].reliable
+
+
+def test_what_segmentation_says_is_recorded_where_it_runs() -> None:
+    base = load_cell("xarm_bimanual")
+    cell = dataclasses.replace(base, cameras={name: dataclasses.replace(camera, depth=True) for name, camera in base.cameras.items()})
+    with_it = dataclasses.replace(cell, perception=PerceptionConfig())
+    assert {topic.name for topic in topics_of(with_it)} - {topic.name for topic in topics_of(cell)} == {"segmentation/result"}
+    assert generate_dynamic("dex_msgs/msg/Segmentation", ros2msg("dex_msgs/msg/Segmentation"))
 
 
 def test_dependencies_come_once() -> None:

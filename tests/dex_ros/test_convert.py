@@ -75,6 +75,24 @@ def test_image_round_trip_bgr_and_padding() -> None:
     np.testing.assert_array_equal(convert.image_from_msg(msg), image)
 
 
+@pytest.mark.parametrize(("encoding", "exact_m"), [("32FC1", 1e-7), ("16UC1", 5e-4)])
+def test_depth_survives_in_either_encoding(encoding: str, exact_m: float) -> None:
+    depth = np.random.default_rng(0).uniform(0.2, 5.0, (4, 5)).astype(np.float32)
+    depth[1, 2] = np.nan
+    msg = convert.depth_to_msg(depth, 3, "cam", encoding)
+    got = convert.depth_from_msg(msg)
+    assert (msg.encoding, len(msg.data)) == (encoding, msg.step * 4) and np.isnan(got[1, 2])
+    np.testing.assert_allclose(got, depth, atol=exact_m)
+    with pytest.raises(ShapeError, match="allowed: 32FC1"):
+        convert.depth_to_msg(depth, 3, "cam", "mono8")
+
+
+def test_pixels_must_be_what_the_encoding_says() -> None:
+    assert convert.pixels_from_msg(convert.pixels_to_msg(np.full((2, 3), 7, np.uint16), "mono16", 0, "cam")).tolist() == [[7] * 3] * 2
+    with pytest.raises(ShapeError, match="needs uint8 with 3 channels"):
+        convert.pixels_to_msg(np.zeros((2, 3), np.uint8), "rgb8", 0, "cam")
+
+
 @pytest.mark.parametrize("change", [{"encoding": "mono8"}, {"height": 5}, {"step": 3}, {"width": 0}])
 def test_images_that_lie_are_refused(change: dict) -> None:
     msg = convert.image_to_msg(np.zeros((4, 5, 3), np.uint8), 0, "cam")

@@ -49,6 +49,7 @@ def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
         RecordedTopic(names.SAFETY_STATE, "dex_msgs/msg/SafetyState", latched=True),
         RecordedTopic(names.POLICY_STATUS, "dex_msgs/msg/PolicyStatus", latched=True),
         RecordedTopic(names.TASK_STATE, "dex_msgs/msg/TaskState", latched=True),
+        *((RecordedTopic(names.SEGMENT_RESULT, "dex_msgs/msg/Segmentation"),) if cell.perception is not None else ()),
         RecordedTopic(names.HEARTBEATS, "dex_msgs/msg/Heartbeat", reliable=False, depth=200),
         RecordedTopic(names.ROBOT_DESCRIPTION, "std_msgs/msg/String", latched=True),
         RecordedTopic(names.SCENE_MARKERS, "visualization_msgs/msg/MarkerArray"),
