@@ -113,10 +113,11 @@ def _measured(way: Way, cell_file: Path, seconds: float) -> Mapping[str, float]:
     infos = max(one["infos"] for one in found)
     if not infos or (way.tuned and not (colour and depth)):
         raise DexError(f"{way.name}: no pictures came; the camera node said: {errors.strip()[-400:] or 'nothing'}", code="silent")
+    lost_share = max(0.0, 1.0 - (len(colour) + len(depth)) / (2 * READERS * infos))
     return {
-        "lost_share": max(0.0, 1.0 - (len(colour) + len(depth)) / (2 * READERS * infos)), "p50_ms": percentile(colour + depth, 50), "p99_ms": percentile(colour + depth, 99), "colour_p50_ms": percentile(colour, 50),
+        "p50_ms": percentile(colour + depth, 50), "p99_ms": percentile(colour + depth, 99), "colour_p50_ms": percentile(colour, 50),
         "depth_p50_ms": percentile(depth, 50), "lost": sum(one["colour_lost"] + one["depth_lost"] for one in found),
-        "received": len(colour) + len(depth), "publisher_cpu": cpu,
+        "lost_share": lost_share, "received": len(colour) + len(depth), "publisher_cpu": cpu,
     }
 
 

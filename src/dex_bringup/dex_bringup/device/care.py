@@ -51,7 +51,9 @@ CALIBRATIONS: dict[str, dict[str, Care]] = {
     "inspire_modbus": _INSPIRE,
     "inspire_rs485": _INSPIRE,
     "dexh13_sdk": {
-        "home": Care("homes the motors, needed once after power-on; EVERY joint moves to its open end: keep clear", "dex_bringup.device.care:dexh13_home"),
+        "home": Care(
+            "homes the motors, needed once after power-on; EVERY joint moves to its open end: keep clear", "dex_bringup.device.care:dexh13_home",
+        ),
         "touch": Care("zeroes the pads; the hand must touch nothing", "dex_bringup.device.care:dexh13_touch"),
     },
     "leap_dynamixel": {
