@@ -2,6 +2,7 @@
 """Bundles of kind segmentation: a good one made of three tiny graphs, then changed in one place."""
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from onnx import helper
 
 from dex_core.bundle import load_bundle
 from dex_core.bundle.manifest import Graph
+from dex_core.bundle.segmentation import _probe_points
 from dex_core.bundle.session import GraphSession
 from dex_core.bundle.testing import common_manifest, onnx_model
 from dex_core.bundle.write import write_bundle
@@ -89,6 +91,14 @@ def test_a_good_one_loads_with_all_checks_passed(folder: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle.manifest.segmentation.unit_m == 2.0 and all(check.ok for check in bundle.report)  # type: ignore[union-attr]
     assert set(bundle.sessions) == {"encoder", "decoder", "decoder_mask"}
+
+
+def test_probes_hold_as_many_points_as_the_encoder_asks_for(folder: Path) -> None:
+    manifest = load_bundle(folder).manifest
+    assert _probe_points(manifest) == 1024
+    encoder = manifest.graphs["encoder"]
+    picky = dataclasses.replace(encoder, dynamic={**encoder.dynamic, "N": (2048, 4096)})
+    assert _probe_points(dataclasses.replace(manifest, graphs={**manifest.graphs, "encoder": picky})) == 2048
 
 
 def _leave_out_mask_graph(data: dict) -> None:

@@ -101,10 +101,17 @@ def _fail(message: str) -> BundleError:
     return BundleError(message, code="layout_invalid")
 
 
+def _probe_points(manifest: Manifest) -> int:
+    """Enough for the encoder: Point-SAM needs at least a point for each of its patches."""
+    encoder = manifest.graphs["encoder"]
+    axis = next(str(tensor.shape[1]) for tensor in encoder.inputs if tensor.name == POINTS)
+    return max(PROBE_POINTS, encoder.dynamic[axis][0])
+
+
 def check_segmentation_probes(manifest: Manifest, sessions: Mapping[str, GraphSession]) -> None:
     """A cloud without spread, one of noise, and a click far outside: masks stay finite. Raises BundleError ``probe_failed``."""
     rng = np.random.default_rng(0)
-    flat = np.full((1, PROBE_POINTS, 3), 0.5, np.float32)
+    flat = np.full((1, _probe_points(manifest), 3), 0.5, np.float32)
     noise = rng.uniform(-1.0, 1.0, flat.shape).astype(np.float32)
     for coords in (flat, noise):
         for click in (coords[:, :1], np.full((1, 1, 3), 5.0, np.float32)):
