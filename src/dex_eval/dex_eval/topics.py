@@ -31,11 +31,6 @@ def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
     return (
         *(topic for camera in cell.cameras for topic in _camera_topics(cell, camera)),
         *(RecordedTopic(names.device_states(interface), "sensor_msgs/msg/JointState", reliable=False) for interface in cell.interfaces),
-        *(
-            RecordedTopic(names.touch(name), "dex_msgs/msg/Touch", reliable=False)
-            for name, interface in cell.interfaces.items() if interface.robot.kind == "hand"
-        ),
-        *(RecordedTopic(names.motor_currents(name), "dex_msgs/msg/MotorCurrents", reliable=False) for name in cell.interfaces),
         RecordedTopic(names.JOINT_STATES, "sensor_msgs/msg/JointState", reliable=False),
         RecordedTopic(names.ACTION_CHUNK, "dex_msgs/msg/ActionChunk"),
         RecordedTopic(names.DECODED_CHUNK, "dex_msgs/msg/ActionChunk"),
