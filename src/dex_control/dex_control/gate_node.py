@@ -19,6 +19,7 @@ from std_srvs.srv import Trigger
 
 from dex_control.gate import CommandMode, Gate, Reply, Tick
 from dex_control.outcome import ChunkOutcome
+from dex_control.tally import motion_words
 from dex_core.clock import NS, Priority, SteadyClock, Ticker, set_realtime_priority
 from dex_core.errors import DexError
 from dex_core.safety import Beat, Mode, ProcessBook, SafetyStatus, machine_id
@@ -30,12 +31,9 @@ from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import DexNode, spin_main
 from dex_ros.polling import PolledSubscription, WaitForAny
 
-REPORT_EVERY = 10
-GRAPH_EVERY = 25
-COLLECT_EVERY = 500
+REPORT_EVERY, GRAPH_EVERY, COLLECT_EVERY = 10, 25, 500
 """Ticks between two reports, looks at the graph, and garbage collections (whole while idle, youngest objects otherwise)."""
-DIAGNOSE_PERIOD_S = 1.0
-REST_TIMEOUT_S = 1.0
+DIAGNOSE_PERIOD_S = REST_TIMEOUT_S = 1.0
 INTAKE_NS = 3_000_000
 """A chunk that comes later than this before a tick is examined after it: that takes 2 to 3 ms."""
 
@@ -49,8 +47,7 @@ class GateNode(DexNode):
         self._gate: Gate | None = None
         self._thread: threading.Thread | None = None
         self._running = threading.Event()
-        self._missed = 0
-        self._slowest, self._held = 1.0, ()
+        self._missed, self._slowest, self._held = 0, 1.0, ()
         self._latch: SafetyStatus | None = None
         self.create_timer(DIAGNOSE_PERIOD_S, self._diagnose)
         self.create_service(SetGoal, names.GATE_SET_GOAL, self._on_set_goal)
@@ -258,15 +255,14 @@ class GateNode(DexNode):
             return
         with self._lock:
             obstacles, missed, commands = self._gate.obstacles(time.monotonic_ns()), self._gate.ticks_missed, self._ticks
-        text = "; ".join(trip.detail for trip in obstacles) or "everyone is there"
-        self.diagnostics.set("readiness", WARN if obstacles else OK, text, {trip.cause: trip.reason for trip in obstacles})
-        rate_text = f"{missed - self._missed} ticks missed in the last second" if missed > self._missed else "keeps its rate"
+        words = "; ".join(trip.detail for trip in obstacles) or "everyone is there"
+        self.diagnostics.set("readiness", WARN if obstacles else OK, words, {trip.cause: trip.reason for trip in obstacles})
         slowest, self._slowest = self._slowest, 1.0
-        slowed = [f"slowed to {slowest:.0%} of the wanted speed"] * (slowest < 1.0) + [f"{name} holds, the others go on" for name in self._held]
-        values = {"speed_scale": f"{slowest:.3f}", "held": " ".join(self._held)}
-        self.diagnostics.set("motion", WARN if slowed else OK, "; ".join(slowed) or "as wanted", values)
-        self.diagnostics.set("control rate", WARN if missed > self._missed else OK, rate_text, {"ticks": commands, "ticks_missed": missed})
-        self._missed = missed
+        words, values = motion_words(slowest, self._held), {"speed_scale": f"{slowest:.3f}", "held": " ".join(self._held)}
+        self.diagnostics.set("motion", WARN if words else OK, words or "as wanted", values)
+        newly, self._missed = missed - self._missed, missed
+        rate_text = f"{newly} ticks missed in the last second" if newly else "keeps its rate"
+        self.diagnostics.set("control rate", WARN if newly else OK, rate_text, {"ticks": commands, "ticks_missed": missed})
 
     def _ask(self, question: Callable[[Gate], Reply]) -> Reply:
         """Puts a request to the core between two ticks; refused while there are none."""
@@ -288,8 +284,7 @@ class GateNode(DexNode):
 
 
 def _answer(reply: Reply, response: Trigger.Response) -> Trigger.Response:
-    response.success = reply.accepted
-    response.message = f"{reply.reason}: {reply.detail}" if reply.reason else reply.detail
+    response.success, response.message = reply.accepted, f"{reply.reason}: {reply.detail}" if reply.reason else reply.detail
     return response
 
 

@@ -109,3 +109,9 @@ class Tally:
         self._periods = self._period_sum_ns = self._period_error_ns = 0
         self._hits, self._share, self._examined_ms = {}, 1.0, 0.0
         return out
+
+
+def motion_words(speed_share: float, held: Sequence[str]) -> str:
+    """What people are told of a motion that is not as wanted; empty while it is."""
+    slowed = [f"slowed to {speed_share:.0%} of the wanted speed"] if speed_share < 1.0 else []
+    return "; ".join([*slowed, *(f"{name} holds, the others go on" for name in held)])

@@ -2,7 +2,6 @@
 """A camera that sees the simulated cell: fetches the world's state over TCP and draws it in the caller's process."""
 from __future__ import annotations
 
-import math
 import os
 import socket
 import time
@@ -65,9 +64,7 @@ class SimulatedCamera:
 
     def intrinsics(self) -> Intrinsics:
         """Of the native picture."""
-        width, height = self._config.native_wh
-        focal = 0.5 * height / math.tan(0.5 * self._config.fovy_rad)
-        return Intrinsics(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1))
+        return Intrinsics.of_view(self._config.native_wh, self._config.fovy_rad)
 
     def next_frame(self, timeout_s: float) -> Frame:
         """Waits for the next exposure of the camera's rate. Raises DeadlineError or DeviceError."""

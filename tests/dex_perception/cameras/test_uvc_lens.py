@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dex_core.errors import ConfigError
-from dex_perception.cameras.uvc_lens import lens_of_view, load_lens
+from dex_core.devices.camera import Intrinsics
+from dex_perception.cameras.uvc_lens import load_lens
 
 TEXT = """image_width: 640
 image_height: 480
@@ -62,5 +63,5 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_a_pinhole_as_wide_as_configured() -> None:
-    inner = lens_of_view((640, 480), math.pi / 2)
+    inner = Intrinsics.of_view((640, 480), math.pi / 2)
     assert inner.fx == inner.fy == pytest.approx(240.0) and (inner.cx, inner.cy) == (319.5, 239.5) and not inner.distortion

@@ -21,6 +21,7 @@ import psutil
 
 from dex_bringup.bench.camera_floor import measure
 from dex_bringup.bench.report import Goal, Report, percentile
+from dex_bringup.transport import PROFILE_VARIABLES
 from dex_core.config import CameraConfig, find_share, load_cell
 from dex_core.errors import DexError
 
@@ -28,7 +29,6 @@ READERS = 3
 WARM_UP_S = 2.0
 MEDIAN_MS, P99_MS, CPU_SHARE = 6.0, 12.0, 0.30
 PROFILE = "fastdds_shm.xml"
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 
 @dataclass(frozen=True)

@@ -132,9 +132,7 @@ def _compare(annotator: Any, truth: Any, cell: CellConfig, camera: CameraConfig,
 
 def lenses(camera: CameraConfig) -> tuple[Intrinsics, Intrinsics]:
     """Of the native picture and of the published one."""
-    width, height = camera.native_wh
-    focal = 0.5 * height / np.tan(0.5 * camera.fovy_rad)
-    native = Intrinsics(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1))
+    native = Intrinsics.of_view(camera.native_wh, camera.fovy_rad)
     return native, native.cropped_and_resized(camera.crop_xywh, camera.output_wh)
 
 

@@ -34,6 +34,28 @@ def choose_provider(wanted: str, allowed: tuple[str, ...]) -> str:
     return wanted
 
 
+def open_session(what: str, model: bytes | str, provider: str, threads: int) -> ort.InferenceSession:
+    """A model file or its bytes, ready to run.
+
+    Args:
+        what: names it in errors. provider: ``cpu`` or ``cuda``. threads: of one operator.
+
+    Raises:
+        BundleError: ``graph_refused``, onnxruntime does not take it; ``provider_missing``, it took another provider.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = ort.InferenceSession(model, options, providers=[PROVIDERS[provider]])
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        raise BundleError(f"{what}: onnxruntime refuses it: {error}", code="graph_refused") from error
+    used = session.get_providers()[0]
+    if used != PROVIDERS[provider]:
+        raise BundleError(f"{what}: provider {provider!r} was asked for, onnxruntime took {used!r}", code="provider_missing")
+    return session
+
+
 class GraphSession:
     """Runs one graph. Thread-safe as onnxruntime's own ``run`` is.
 
@@ -44,20 +66,8 @@ class GraphSession:
     """
 
     def __init__(self, name: str, spec: Graph, model: bytes | str, provider: str = "cpu", threads: int = 1) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = ort.InferenceSession(model, options, providers=[PROVIDERS[provider]])
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise BundleError(f"graph {name!r}: onnxruntime refuses it: {error}", code="graph_refused") from error
-        self.name, self.spec = name, spec
-        used = self._session.get_providers()[0]
-        if used != PROVIDERS[provider]:
-            raise BundleError(f"graph {name!r}: provider {provider!r} was asked for, onnxruntime took {used!r}", code="provider_missing")
-        self.provider = provider
+        self._session = open_session(f"graph {name!r}", model, provider, threads)
+        self.name, self.spec, self.provider = name, spec, provider
         self._output_names = [t.name for t in spec.outputs]
 
     def described_inputs(self) -> list[tuple[str, str, list]]:

@@ -44,6 +44,13 @@ class Intrinsics:
         if not all(map(math.isfinite, (self.fx, self.fy, self.cx, self.cy, *self.distortion))):
             raise NonFiniteError(f"intrinsics are not finite: {self}")
 
+    @classmethod
+    def of_view(cls, size_wh: tuple[int, int], fovy_rad: float, distortion: tuple[float, ...] = ()) -> Intrinsics:
+        """Square pixels, the axis in the middle, ``fovy_rad`` the vertical field of view [rad]."""
+        width, height = size_wh
+        focal = 0.5 * height / math.tan(0.5 * fovy_rad)
+        return cls(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1), distortion)
+
     @property
     def matrix(self) -> NDArray[np.float64]:
         """(3, 3) camera matrix [px]."""

@@ -108,9 +108,7 @@ def _camera(rng: np.random.Generator, middle: Array) -> tuple[Array, Intrinsics]
     right = np.cos(roll) * right + np.sin(roll) * np.cross(forward, right)
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = np.stack([right, np.cross(forward, right), forward], axis=1), position
-    width, height = SIZE_WH
-    focal = 0.5 * height / np.tan(0.5 * fovy)
-    return pose, Intrinsics(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1))
+    return pose, Intrinsics.of_view(SIZE_WH, float(fovy))
 
 
 def _model(

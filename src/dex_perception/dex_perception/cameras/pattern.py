@@ -49,9 +49,7 @@ class PatternCamera(PulledCamera):
 
     def intrinsics(self) -> Intrinsics:
         """Of a pinhole with the configured field of view."""
-        width, height = self._config.native_wh
-        focal = 0.5 * height / np.tan(0.5 * self._config.fovy_rad)
-        return Intrinsics(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1))
+        return Intrinsics.of_view(self._config.native_wh, self._config.fovy_rad)
 
     def pull(self, timeout_s: float) -> Frame | None:
         """The next picture when it is due. Raises ConnectionLostError when not connected."""

@@ -15,7 +15,7 @@ from dex_core.config.strict import bounded, build, choice
 from dex_core.devices.camera import CameraReport, Frame, Intrinsics, PulledCamera
 from dex_core.errors import ConfigError, ConnectionLostError, ShapeError
 from dex_perception.cameras.uvc_device import stable_path
-from dex_perception.cameras.uvc_lens import lens_of_view, load_lens
+from dex_perception.cameras.uvc_lens import load_lens
 from dex_perception.cameras.uvc_source import Mode, Picture, PictureSource, V4l2Source, VideoFileSource
 
 FILE = "file:"
@@ -62,7 +62,7 @@ class UvcCamera(PulledCamera):
         self.disconnect()
         config, options = self._config, self._options
         lens = load_lens(Path(options.calibration).expanduser(), config.native_wh) if options.calibration else \
-            lens_of_view(config.native_wh, config.fovy_rad)
+            Intrinsics.of_view(config.native_wh, config.fovy_rad)
         source = self._given or open_source(config.address, Mode(*config.native_wh, options.fps or config.rate_hz, options.pixel_format),
                                             rate=options.rate, loop=options.loop)
         source.open()

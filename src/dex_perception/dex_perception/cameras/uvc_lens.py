@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,3 @@ def load_lens(path: Path, size_wh: tuple[int, int]) -> Intrinsics:
         raise ConfigError(f"{path}: distortion_model {lens.distortion_model!r} with {len(d.data)} coefficients; "
                           f"allowed: {list(MODELS)} with one of {list(DISTORTION_SIZES)}")
     return Intrinsics(*size_wh, k.data[0], k.data[4], k.data[2], k.data[5], d.data if any(d.data) else ())
-
-
-def lens_of_view(size_wh: tuple[int, int], fovy_rad: float) -> Intrinsics:
-    """A pinhole with a vertical field of view [rad]: what is left without a calibration."""
-    focal = 0.5 * size_wh[1] / math.tan(0.5 * fovy_rad)
-    return Intrinsics(*size_wh, focal, focal, 0.5 * (size_wh[0] - 1), 0.5 * (size_wh[1] - 1))

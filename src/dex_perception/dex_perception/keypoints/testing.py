@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 
 import numpy as np
 
@@ -19,8 +18,7 @@ OPTICAL = "camera_color_optical_frame"
 
 def lens(width: int = 320, height: int = 240, fovy_rad: float = 0.89, distortion: tuple[float, ...] = ()) -> Intrinsics:
     """A camera of that size and vertical field of view."""
-    focal = 0.5 * height / math.tan(0.5 * fovy_rad)
-    return Intrinsics(width, height, focal, focal, 0.5 * (width - 1), 0.5 * (height - 1), distortion)
+    return Intrinsics.of_view((width, height), fovy_rad, distortion)
 
 
 def home(cell: CellConfig) -> Array:

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from dex_core.bundle.session import PROVIDERS, choose_provider
+from dex_core.bundle.session import PROVIDERS, choose_provider, open_session
 from dex_core.config.paths import find_share
 from dex_core.errors import BundleError, DexError
 from dex_perception.segment.clip_tokens import ClipTokens
@@ -123,14 +123,7 @@ def load_detector(folder_or_name: str, provider: str = "auto", threads: int = 1)
     folder = folder if folder.is_dir() or len(folder.parts) > 1 else find_share("models", folder_or_name)
     if not (folder / MODEL).is_file():
         raise BundleError(f"{folder / MODEL} does not exist; bring the export of an OWL-ViT (docs/perception.md)", code="file_missing")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    try:
-        session = ort.InferenceSession(str(folder / MODEL), options, providers=[PROVIDERS[choose_provider(provider, tuple(PROVIDERS))]])
-    except BundleError:
-        raise
-    except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise BundleError(f"{folder / MODEL}: onnxruntime refuses it: {error}", code="graph_refused") from error
+    session = open_session(str(folder / MODEL), str(folder / MODEL), choose_provider(provider, tuple(PROVIDERS)), threads)
     inputs, outputs = {t.name: t for t in session.get_inputs()}, {t.name for t in session.get_outputs()}
     if set(inputs) != set(INPUTS) or not set(OUTPUTS) <= outputs:
         text = f"{folder / MODEL}: inputs {sorted(inputs)}, outputs {sorted(outputs)}; expected {list(INPUTS)} and {list(OUTPUTS)}"
