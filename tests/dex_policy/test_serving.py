@@ -32,7 +32,7 @@ def server(cell: CellConfig, hands: dict[str, MountedHand]) -> PolicyServer:
 def observe(cell: CellConfig, stamp_ns: int, mounted: Mapping[str, MountedHand], seed: int = 0) -> Observation:
     image = np.random.default_rng(seed).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     joints = {n: JointState(i.names, np.array(i.home), np.zeros(len(i.names)), np.zeros(len(i.names)), stamp_ns) for n, i in cell.interfaces.items()}
-    return MeasuredPoses(cell, ("left_arm", "right_arm")).complete(Observation(stamp_ns, image, joints, "ignored"), mounted)
+    return MeasuredPoses(cell, ("left_arm", "right_arm")).complete(Observation(stamp_ns, {"front": image}, joints, "ignored"), mounted)
 
 
 def test_replans_every_period(server: PolicyServer, cell: CellConfig) -> None:

@@ -100,13 +100,15 @@ def replay(episode: Episode, policy: Policy, instants: list[Instant]) -> Iterato
     wanted = {instant.stamp_ns: instant for instant in instants}
     states = {interface: _States(found) for interface, found in episode.states.items()}
     goal: str | None = None
+    camera = next(iter(policy.spec.cameras))
     for stamp_ns, image in episode.pictures(set(wanted)):
         instant = wanted[stamp_ns]
         if instant.goal_id != goal:
             policy.reset()
             goal = instant.goal_id
         joints = {name: state for name in episode.cell.interfaces if (state := states[name].nearest(stamp_ns, instant.known_ns)) is not None}
-        yield _predict(episode.cell, policy, decoders, instant, Observation(stamp_ns, image, joints, instant.instruction), _Body(measured, told))
+        seen = Observation(stamp_ns, {camera: image}, joints, instant.instruction)
+        yield _predict(episode.cell, policy, decoders, instant, seen, _Body(measured, told))
 
 
 class _Body(NamedTuple):

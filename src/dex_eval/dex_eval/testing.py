@@ -97,7 +97,7 @@ def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], No
         put(names.IMAGE, now, image_to_msg(image, now, "camera_color_optical_frame"))
         if at_ms % 800:
             continue
-        seen = measured.complete(Observation(now, image, joints, policy.spec.instructions[0]), told)
+        seen = measured.complete(Observation(now, {next(iter(policy.spec.cameras)): image}, joints, policy.spec.instructions[0]), told)
         chunk = policy.infer(seen, "g1", sequence).chunk
         put(names.ACTION_CHUNK, now + 30 * MS, chunk_to_msg(chunk))
         for decoder in decoders:

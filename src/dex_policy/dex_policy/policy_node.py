@@ -226,7 +226,7 @@ class PolicyNode(DexNode):
         joints = {i: s for i, h in self._history.items() if (s := h.nearest(stamp_ns)) is not None}
         self._take_mounted(server)
         try:
-            observation = self._measured.complete(Observation(stamp_ns, image, joints, ""), server.mounted)
+            observation = self._measured.complete(Observation(stamp_ns, {next(iter(server.policy.spec.cameras)): image}, joints, ""), server.mounted)
         except DexError as error:
             self._refused(error)
             return

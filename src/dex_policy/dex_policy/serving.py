@@ -16,7 +16,7 @@ from dex_core.clock import NS
 from dex_core.config import PolicyConfig
 from dex_core.decode import MountedHand
 from dex_core.errors import DexError
-from dex_core.policy import ChunkPolicy, FrozenPictureGuard, Observation, Prediction, check_observation
+from dex_core.policy import FrozenPictureGuard, Observation, Policy, Prediction, check_observation
 
 EARLY_S = 0.02
 LOOK_AHEAD_S = 0.15
@@ -55,7 +55,7 @@ class PolicyServer:
         config: periods and ages.
     """
 
-    def __init__(self, policy: ChunkPolicy, config: PolicyConfig) -> None:
+    def __init__(self, policy: Policy, config: PolicyConfig) -> None:
         self.policy = policy
         self._config = config
         spec = policy.spec
@@ -152,7 +152,7 @@ class PolicyServer:
         observation = replace(observation, instruction=goal.instruction)
         try:
             check_observation(observation, self.policy.spec, wall_ns, self._config.image_max_age_s, self._config.state_max_age_s)
-            self._frozen.check(observation.image, observation.joints)
+            self._frozen.check(next(iter(observation.images.values())), observation.joints)
             prediction = self.policy.infer(observation, goal.goal_id, self._sequence + 1)
         except DexError as error:
             self.refuse(error)

@@ -48,7 +48,7 @@ def state(cell: CellConfig, name: str, offset_rad: float = 0.0, stamp_ns: int = 
 def observation(cell: CellConfig, **changes: object) -> Observation:
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     fields = {"joints": {n: state(cell, n) for n in cell.interfaces}, "mounted": told(cell.policy.bundle), **changes}
-    return Observation(**{"stamp_ns": STAMP, "image": image, "instruction": INSTRUCTION, **fields})  # type: ignore[arg-type]
+    return Observation(**{"stamp_ns": STAMP, "images": {"front": image}, "instruction": INSTRUCTION, **fields})  # type: ignore[arg-type]
 
 
 def test_it_is_a_policy_and_says_what_it_needs(policy: ChunkPolicy, cell: CellConfig) -> None:

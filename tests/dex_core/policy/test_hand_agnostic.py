@@ -61,7 +61,7 @@ def observe(bundle: Bundle, pair: tuple[str, str], offset_rad: float = 0.0, **ch
     arms = {f"{side}_arm": state(CELLS["inspire"], f"{side}_arm", offset_rad) for side in SIDES}
     hands = {f"{side}_hand": state(CELLS[hand], f"{side}_hand") for side, hand in zip(SIDES, pair, strict=True)}
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
-    seen = Observation(STAMP, image, {**arms, **hands}, INSTRUCTION)
+    seen = Observation(STAMP, {"front": image}, {**arms, **hands}, INSTRUCTION)
     whole = MeasuredPoses(CELLS["inspire"], ("left_arm", "right_arm")).complete(seen, mounted(bundle, pair))
     return replace(whole, **changes)
 

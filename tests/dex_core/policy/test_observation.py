@@ -23,7 +23,7 @@ from dex_core.types import JointState
 NS = 1_000_000_000
 NOW = 1_700_000_000 * NS
 CELL = load_cell("xarm_bimanual")
-SPEC = PolicySpec("p", "h", "cpu", (240, 320), ("left_arm", "left_hand"), ("left_arm",), 64, 0.05, 1.0, ())
+SPEC = PolicySpec("p", "h", "cpu", {"front": (240, 320)}, ("left_arm", "left_hand"), ("left_arm",), 64, 0.05, 1.0, ())
 IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
 KNOWN = ("Push the two tomato cans together", "Return to the rest pose")
 
@@ -37,7 +37,7 @@ def refused(image_age_s: float = 0.0, state_apart_s: float = 0.0, **joints: Join
     stamp = NOW - round(image_age_s * NS)
     both = {"left_arm": state(stamp_ns=stamp + round(state_apart_s * NS)), "left_hand": state("left_hand", stamp), **joints}
     try:
-        check_observation(Observation(stamp, IMAGE, both, ""), SPEC, NOW, 0.25, 0.1)
+        check_observation(Observation(stamp, {"front": IMAGE}, both, ""), SPEC, NOW, 0.25, 0.1)
     except ObservationRefused as error:
         return error.code
     return ""
@@ -51,7 +51,7 @@ def test_fresh_is_taken_and_stale_is_named() -> None:
 
 def test_missing_state_names_the_interface() -> None:
     with pytest.raises(ObservationRefused, match="left_hand") as info:
-        check_observation(Observation(NOW, IMAGE, {"left_arm": state()}, ""), SPEC, NOW, 0.25, 0.1)
+        check_observation(Observation(NOW, {"front": IMAGE}, {"left_arm": state()}, ""), SPEC, NOW, 0.25, 0.1)
     assert info.value.code == "state_stale"
 
 

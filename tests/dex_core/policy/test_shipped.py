@@ -35,7 +35,7 @@ class Robot:
         assert seen.image is not None
         stamp, names = round(seen.time_s * 1e9), {name: self.lockstep.cell.interface(name).names for name in INTERFACES}
         joints = {n: JointState(names[n], q, np.zeros(len(q)), np.zeros(len(q)), stamp) for n, q in seen.joints.items()}
-        whole = self._measured.complete(Observation(stamp, seen.image, joints, seen.instruction), self._told)
+        whole = self._measured.complete(Observation(stamp, {"front": seen.image}, joints, seen.instruction), self._told)
         chunk = self.policy.infer(whole).chunk
         parts = {p.interface: p for d in self._decoders for p in d.decode(chunk, lambda name: seen.joints[name]).slices}
         return np.concatenate([parts[n].data[:, [parts[n].names.index(j) for j in names[n]]] for n in INTERFACES], axis=1)

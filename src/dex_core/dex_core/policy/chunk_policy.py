@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from dex_core.policy.observation import ObservationRefused, check_picture, joint
 from dex_core.policy.ranges import RangeCheck
 from dex_core.text import tokenize
 from dex_core.types import ActionChunk, ActionSlice, frozen_array
+
+if TYPE_CHECKING:
+    from dex_core.chunks import Committed
 
 Arrays = dict[str, NDArray]
 
@@ -84,8 +88,15 @@ class ChunkPolicy:
         if self._hands:
             self._hands.check(hand)
 
-    def infer(self, observation: Observation, goal_id: str = "", sequence: int = 0) -> Prediction:
-        """The next chunk.
+    def health(self) -> str | None:
+        """None: a network in this process answers or raises."""
+        return None
+
+    def close(self) -> None:
+        """Nothing to let go: the sessions belong to the bundle."""
+
+    def infer(self, observation: Observation, goal_id: str = "", sequence: int = 0, committed: Committed | None = None) -> Prediction:
+        """The next chunk; ``committed`` is ignored, this kind of network is not conditioned on it.
 
         Raises:
             ObservationRefused: mounted hand, picture, joint names or joint limits.
@@ -126,9 +137,12 @@ class ChunkPolicy:
             observation: see ``infer``.
             previous: hand interface -> (chunk, dim) latents of the chunk before.
         """
-        check_picture(observation.image, self.spec.image_hw)
+        image = observation.images.get(self._image.camera)
+        if image is None:
+            raise ObservationRefused(f"no picture of camera {self._image.camera!r}; there are {sorted(observation.images)}", code="camera_lost")
+        check_picture(image, self.spec.cameras[self._image.camera], self._image.camera)
         out: Arrays = {
-            self._image.input: np.ascontiguousarray(to_policy_input(observation.image, (self._image.width, self._image.height)))[None],
+            self._image.input: np.ascontiguousarray(to_policy_input(image, (self._image.width, self._image.height)))[None],
             self._words.input: tokenize(observation.instruction),
         }
         for tensor in self._measured_inputs:
@@ -145,7 +159,7 @@ class ChunkPolicy:
             bundle.manifest.name,
             bundle.hash,
             bundle.provider,
-            (self._image.source_height, self._image.source_width),
+            {self._image.camera: (self._image.source_height, self._image.source_width)},
             tuple(sorted({*measured, *(i for t in self._latent_inputs for i in t.interfaces)})),
             tuple(s.interface for s in self._output.slices),
             self._timing.chunk,

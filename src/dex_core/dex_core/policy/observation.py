@@ -44,7 +44,11 @@ def check_observation(observation: Observation, spec: PolicySpec, now_ns: int, i
         raise ObservationRefused(
             f"picture is {age_s * 1e3:.0f} ms old; allowed {-MAX_FUTURE_S * 1e3:.0f} to {image_max_age_s * 1e3:.0f} ms", code="camera_lost"
         )
-    check_picture(observation.image, spec.image_hw)
+    for camera, image_hw in spec.cameras.items():
+        image = observation.images.get(camera)
+        if image is None:
+            raise ObservationRefused(f"no picture of camera {camera!r} yet", code="camera_lost")
+        check_picture(image, image_hw, camera)
     for interface in spec.joint_interfaces:
         state = observation.joints.get(interface)
         if state is None:
@@ -57,18 +61,19 @@ def check_observation(observation: Observation, spec: PolicySpec, now_ns: int, i
             )
 
 
-def check_picture(image: NDArray[np.uint8], image_hw: tuple[int, int]) -> None:
-    """Raises ObservationRefused (``image_shape``, ``image_blank``) for a picture of another size or without content."""
+def check_picture(image: NDArray[np.uint8], image_hw: tuple[int, int], camera: str) -> None:
+    """Raises ObservationRefused (``image_shape``, ``image_blank``) for a camera's picture of another size or without content."""
     try:
-        check_rgb(image, "picture")
+        check_rgb(image, f"picture of {camera}")
     except DexError as error:
         raise ObservationRefused(str(error), code="image_shape") from error
     if image.shape[:2] != tuple(image_hw):
         raise ObservationRefused(
-            f"picture is {image.shape[1]} x {image.shape[0]}, the policy was trained with {image_hw[1]} x {image_hw[0]}", code="image_shape"
+            f"picture of {camera} is {image.shape[1]} x {image.shape[0]}, the policy was trained with {image_hw[1]} x {image_hw[0]}",
+            code="image_shape",
         )
     if is_blank(image):
-        raise ObservationRefused(f"picture is blank: all pixels are near {float(image.mean()):.0f}", code="image_blank")
+        raise ObservationRefused(f"picture of {camera} is blank: all pixels are near {float(image.mean()):.0f}", code="image_blank")
 
 
 def joints_in_order(state: JointState, names: tuple[str, ...], lower_rad: NDArray, upper_rad: NDArray, interface: str) -> NDArray[np.float64]:

@@ -97,7 +97,8 @@ class BundlePolicy:
             joints[name] = JointState(names, q, np.zeros(len(names)), np.zeros(len(names)), stamp)
         columns = self._body.poses(observation.joints).reshape(2, 9)
         poses = {f"{side}_arm": poses_from_columns(row) for side, row in zip(SIDES, columns, strict=True)}
-        return base.Observation(stamp, observation.image, joints, observation.instruction, poses=poses, mounted=self._mounted)
+        images = {camera: observation.image for camera in self._policy.spec.cameras}
+        return base.Observation(stamp, images, joints, observation.instruction, poses=poses, mounted=self._mounted)
 
 
 class TrunkActor:
