@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from dex_core.errors import ShapeError
-from dex_learn.tabletop.mesh import Mesh, box, ellipsoid, lathe, outward, prism, sample_surface, tube
+from dex_learn.tabletop.mesh import Mesh, box, ellipsoid, lathe, outward, prism, ring, sample_surface, tube
 
 BODIES = {
     "cylinder": lathe([(0, 0), (0.03, 0), (0.03, 0.1), (0, 0.1)]), "box": box((0.1, 0.2, 0.3)), "ball": ellipsoid((0.05, 0.05, 0.05)),
     "triangle": prism([(0, 0), (0.1, 0), (0, 0.1)], 0.05), "tube": tube(np.array([[0, 0, 0], [0.1, 0, 0], [0.2, 0.05, 0]]), [0.01, 0.01, 0.01]),
+    "ring": ring([(0.02, 0.0), (0.03, 0.0), (0.03, 0.01), (0.02, 0.01)]),
 }
-VOLUMES = {"cylinder": np.pi * 0.03**2 * 0.1, "box": 0.006, "ball": 4 / 3 * np.pi * 0.05**3, "triangle": 0.00025}
+VOLUMES = {"cylinder": np.pi * 0.03**2 * 0.1, "box": 0.006, "ball": 4 / 3 * np.pi * 0.05**3, "triangle": 0.00025, "ring": np.pi * 5e-6}
 
 
 def _edges(mesh: Mesh) -> Counter:

@@ -17,7 +17,7 @@ pytest.importorskip("mujoco", reason="scenes are rendered with MuJoCo")
 
 @pytest.fixture(scope="module")
 def scenes() -> list[RenderedScene]:
-    return [render(np.random.default_rng(seed), "unseen" if seed % 2 else "train") for seed in range(4)]
+    return [render(np.random.default_rng(seed), ("train", "unseen", "varied")[seed % 3]) for seed in range(4)]
 
 
 def test_the_same_seed_gives_the_same_scene(scenes: list[RenderedScene]) -> None:

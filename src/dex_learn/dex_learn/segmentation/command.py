@@ -62,7 +62,7 @@ def segmentation(arguments: argparse.Namespace) -> int:
     training = Training(
         steps=arguments.steps, minutes=arguments.minutes, batch=arguments.batch, learning_rate=arguments.learning_rate, seed=arguments.seed
     )
-    trainer = Trainer(stored_scenes(work / "scenes", "train", arguments.scenes), training, work / "network.pt")
+    trainer = Trainer(stored_scenes(work / "scenes", "varied", arguments.scenes), training, work / "network.pt")
     net = trainer.run()
     (work / "curves.json").write_text(json.dumps(trainer.curves) + "\n")
     unseen = stored_scenes(work / "scenes", "unseen", arguments.unseen, UNSEEN_SEED)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dex_learn.tabletop.mesh import Mesh, box, ellipsoid, lathe, outward, prism, tube
+from dex_learn.tabletop.mesh import Mesh, box, ellipsoid, lathe, prism, ring, tube
 
 Measures = Mapping[str, float]
 Parts = list[tuple[Mesh, int]]
@@ -17,7 +17,6 @@ LIE = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 """Turns the z axis into the x axis."""
 RISE = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 """Stands an outline drawn in x and y upright: y becomes z."""
-SECTORS = 24
 
 
 @dataclass(frozen=True)
@@ -145,17 +144,7 @@ def _banana(m: Measures) -> Parts:
 def _ring(m: Measures) -> Parts:
     """A roll of tape: a ring with a rectangular section."""
     r, h, inner = m["radius"], m["height"], m["inner"] * m["radius"]
-    angle = np.linspace(0.0, 2.0 * np.pi, SECTORS, endpoint=False)
-    round_ = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    section = [(inner, 0.0), (r, 0.0), (r, h), (inner, h)]
-    vertices = np.concatenate([np.column_stack([radius * round_, np.full(SECTORS, z)]) for radius, z in section])
-    faces = []
-    for k in range(4):
-        for j in range(SECTORS):
-            a, b = k * SECTORS + j, k * SECTORS + (j + 1) % SECTORS
-            c, d = ((k + 1) % 4) * SECTORS + j, ((k + 1) % 4) * SECTORS + (j + 1) % SECTORS
-            faces += [(a, b, d), (a, d, c)]
-    return [(outward(vertices, faces), 0)]
+    return [(ring([(inner, 0.0), (r, 0.0), (r, h), (inner, h)]), 0)]
 
 
 def _cone(m: Measures) -> Parts:

@@ -46,6 +46,18 @@ def paint(shaded: Array, points: Array, base: Array, rng: np.random.Generator, p
     return np.clip((1.0 - weight) * shaded + weight * other * np.minimum(light, 2.0), 0.0, 1.0)
 
 
+def two_coloured(shaded: Array, points: Array, base: Array, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Another colour beyond a plane through a body: (P, 3) as seen and (P, 3) without the light; arguments as of ``paint``."""
+    direction = rng.standard_normal(3) if rng.random() < 0.5 else np.eye(3)[rng.integers(3)] * rng.choice([-1.0, 1.0])
+    other, share = rng.uniform(0.05, 0.95, 3), rng.uniform(0.15, 0.85)
+    if not len(points):
+        return shaded, base
+    along = points @ direction
+    beyond = (along > np.quantile(along, share))[:, None]
+    light = shaded.mean(axis=1, keepdims=True) / np.maximum(base.mean(axis=1, keepdims=True), 0.05)
+    return np.where(beyond, np.clip(other * np.minimum(light, 2.0), 0.0, 1.0), shaded), np.where(beyond, other, base)
+
+
 def _mottle(scaled: Array, phases: Array, rng: np.random.Generator) -> Array:
     """Smooth noise in [0, 1]: a sum of waves in random directions."""
     total = sum(np.sin(scaled @ rng.normal(0.0, 4.0, 3) + phase) for phase in phases)

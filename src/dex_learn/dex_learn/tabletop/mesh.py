@@ -59,6 +59,20 @@ def lathe(profile: Sequence[tuple[float, float]], sides: int = SIDES) -> Mesh:
     return _strip(rings, r > 0.0)
 
 
+def ring(section: Sequence[tuple[float, float]], sides: int = SIDES) -> Mesh:
+    """A closed outline (radius, z) [m] that keeps off the axis, turned about z."""
+    angle = np.linspace(0.0, 2.0 * np.pi, sides, endpoint=False)
+    round_ = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    vertices = np.concatenate([np.column_stack([radius * round_, np.full(sides, z)]) for radius, z in section])
+    faces = []
+    for k in range(len(section)):
+        for j in range(sides):
+            a, b = k * sides + j, k * sides + (j + 1) % sides
+            c, d = ((k + 1) % len(section)) * sides + j, ((k + 1) % len(section)) * sides + (j + 1) % sides
+            faces += [(a, b, d), (a, d, c)]
+    return outward(vertices, faces)
+
+
 def tube(path: Array, radii: Sequence[float], sides: int = 10) -> Mesh:
     """A round bar along a path (K, 3) [m] with a radius at every point, its ends closed; the path may not turn back on itself."""
     path = np.asarray(path, dtype=float)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,14 @@ from dex_core.config import ObjectConfig, load_task
 from dex_core.errors import DexError
 from dex_learn.tabletop.families import FAMILIES, LIE, WHOLE_MEASURES, Family, Parts
 from dex_learn.tabletop.mesh import Mesh, sample_surface
+from dex_learn.tabletop.odds import draw_odd
 
-SPLITS = ("train", "unseen")
+SPLITS = ("train", "unseen", "varied")
+"""``varied`` is ``train`` with other colours on its parts, and made-up things of several parts; what is unseen is in neither."""
+ODD, ODD_SHARE = "odd", 0.5
+"""Name and share of the made-up things of the varied split."""
+RECOLOURED_SHARE = 0.6
+"""Of the other things of the varied split whose parts get colours of their own."""
 CELL_TASKS = ("push_cans", "reorganize_lemons")
 CELL_SHARE = 0.12
 """Of the things of the train split: the cell's own cans, fruits and bowl, in the sizes of its tasks."""
@@ -60,6 +67,8 @@ def draw_thing(rng: np.random.Generator, split: str) -> Thing:
     """Anything of a split. Raises DexError ``bad_argument`` for a split that is not."""
     if split not in SPLITS:
         raise DexError(f"split {split!r}; allowed: {list(SPLITS)}", code="bad_argument")
+    if split == "varied":
+        return _varied_thing(rng)
     if split == "train" and rng.random() < CELL_SHARE:
         return _cell_thing(rng)
     trained = split == "train" or rng.random() >= UNSEEN_FAMILY_SHARE
@@ -83,6 +92,21 @@ def draw_measures(rng: np.random.Generator, family: Family, split: str) -> dict[
         beyond = rng.uniform(0.05, 1.0) * family.margin * (high - low)
         measures[name] = high + beyond if rng.random() < 0.5 else max(low - beyond, 0.5 * low)
     return measures
+
+
+def _varied_thing(rng: np.random.Generator) -> Thing:
+    if rng.random() < ODD_SHARE:
+        parts, lies = draw_odd(rng)
+        thing = _finish(rng, ODD, True, [(mesh, 0) for mesh, _ in parts], lies=lies and rng.random() < 0.3)
+        return _recoloured(rng, thing, [colour for _, colour in parts])
+    thing = draw_thing(rng, "train")
+    return _recoloured(rng, thing, range(len(thing.meshes))) if rng.random() < RECOLOURED_SHARE else thing
+
+
+def _recoloured(rng: np.random.Generator, thing: Thing, groups: Sequence[int]) -> Thing:
+    """The same shape, every group of parts in a colour of its own; the first keeps its colour."""
+    shades = [thing.rgb[0], *(_tinted(rng, PALETTE[str(w)]) for w in rng.choice(list(PALETTE), max(groups), replace=True))]
+    return replace(thing, rgb=tuple(shades[group] for group in groups))
 
 
 def _cell_thing(rng: np.random.Generator) -> Thing:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dex_core.devices.camera import Intrinsics
 from dex_core.errors import DexError
 from dex_learn.tabletop.draw import CAMERA, Drawn, draw
-from dex_learn.tabletop.looks import expose, paint
+from dex_learn.tabletop.looks import expose, paint, two_coloured
 from dex_learn.tabletop.mesh import Mesh
 from dex_learn.tabletop.noise import LEVELS, add_noise
 from dex_learn.tabletop.objects import draw_thing
@@ -32,6 +32,8 @@ NEAR_M, FAR_M = 0.05, 12.0
 OPTICAL = np.diag([1.0, -1.0, -1.0])
 """From a camera of MuJoCo (y up, looking along -z) to an optical frame (y down, looking along z)."""
 WALL_SHARE = 0.6
+TWO_COLOURED_SHARE = 0.25
+"""Of the things of the varied split: painted in another colour beyond a plane through them."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def render(rng: np.random.Generator, split: str = "train", n_objects: int | None
 
     Args:
         rng: of everything.
-        split: ``train`` or ``unseen``.
+        split: ``train``, ``unseen`` or ``varied``.
         n_objects: how many things are put on the table (2 to 8 at random when left out); in a crowd the last ones may find no place.
         noise: level of depth noise, one of ``noise.LEVELS``; any of low, typical and high when left out.
 
@@ -88,7 +90,7 @@ def render(rng: np.random.Generator, split: str = "train", n_objects: int | None
     model, owner, base = _model(rng, placed, robot, (low, high), pose, intrinsics)
     seen = draw(model, *SIZE_WH)
     level = str(rng.choice(["low", "typical", "high"], p=[0.3, 0.5, 0.2])) if noise is None else noise
-    return _finish(rng, seen, placed, owner, base, pose, intrinsics, level)
+    return _finish(rng, seen, placed, owner, base, pose, intrinsics, level, TWO_COLOURED_SHARE if split == "varied" else 0.0)
 
 
 def _camera(rng: np.random.Generator, middle: Array) -> tuple[Array, Intrinsics]:
@@ -167,7 +169,7 @@ def _quaternion(turn: Array) -> Array:
 
 def _finish(
     rng: np.random.Generator, seen: Drawn, placed: list[Placed], owner: NDArray[np.int32], base: NDArray[np.float32], pose: Array, lens: Intrinsics,
-    level: str,
+    level: str, two_coloured_share: float,
 ) -> RenderedScene:
     """Paints patterns, exposes, adds noise."""
     shown = np.where(seen.geom >= 0, owner[seen.geom], -1)
@@ -179,6 +181,8 @@ def _finish(
     for number, item in enumerate(placed, 1):
         here = np.flatnonzero(flat == number)
         local = (points[here] - item.pose_in_world[:3, 3]) @ item.pose_in_world[:3, :3]
+        if two_coloured_share and rng.random() < two_coloured_share:
+            rgb[here], colours[here] = two_coloured(rgb[here], local, colours[here], rng)
         rgb[here] = paint(rgb[here], local, colours[here], rng, (0.006, 0.06))
     picture = expose(rgb.reshape(seen.rgb.shape), rng)
     depth = add_noise(seen.depth_m, picture, lens.fx, LEVELS[level], rng)

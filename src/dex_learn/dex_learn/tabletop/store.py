@@ -62,7 +62,7 @@ def stored_scenes(folder: Path, split: str, count: int, seed: int = 0) -> Scenes
 
     Args:
         folder: of the files; one folder may hold both splits and any seeds.
-        split: ``train`` or ``unseen``.
+        split: one of ``SPLITS``.
         count: how many, rounded up to whole files of 50.
         seed: of the scenes.
 
