@@ -15,11 +15,11 @@ from onnx import helper
 from dex_core.bundle import load_bundle
 from dex_core.bundle.manifest import Graph
 from dex_core.bundle.segmentation import _probe_points
-from dex_core.bundle.session import GraphSession
 from dex_core.bundle.testing import common_manifest, onnx_model
 from dex_core.bundle.write import write_bundle
 from dex_core.config.strict import build
 from dex_core.errors import BundleError
+from dex_core.runtime import OnnxSession
 
 COORDS = {"name": "coords", "dtype": "float32", "shape": ["B", "N", 3]}
 COLORS = {"name": "colors", "dtype": "float32", "shape": ["B", "N", 3]}
@@ -56,7 +56,7 @@ def _decoder(masked: bool) -> tuple[dict, bytes]:
 
 
 def _cases(spec: dict, model: bytes) -> list:
-    session = GraphSession("x", build(Graph, {**spec, "file": "x.onnx", "golden": {"file": "x.npz"}}, "x"), model)
+    session = OnnxSession("x", build(Graph, {**spec, "file": "x.onnx", "golden": {"file": "x.npz"}}, "x"), model)
     rng, cases = np.random.default_rng(0), []
     for batch, points in ((1, 50), (2, 70)):
         length = {"B": batch, "N": points, "Q": 2}

@@ -3,7 +3,6 @@
 
 from dex_core.bundle.load import Bundle, CheckResult, LoadOptions, find_bundle, load_bundle, verify_bundle
 from dex_core.bundle.manifest import Embodiment, Manifest, parse_manifest
-from dex_core.bundle.session import GraphSession
 from dex_core.bundle.stats import Statistic
 from dex_core.bundle.write import write_bundle
 
@@ -11,7 +10,6 @@ __all__ = [
     "Bundle",
     "CheckResult",
     "Embodiment",
-    "GraphSession",
     "LoadOptions",
     "Manifest",
     "Statistic",

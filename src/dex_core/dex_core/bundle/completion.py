@@ -18,7 +18,7 @@ from dex_core.errors import BundleError, ConfigError, DexError
 
 if TYPE_CHECKING:
     from dex_core.bundle.manifest import Graph, Manifest
-    from dex_core.bundle.session import GraphSession
+    from dex_core.runtime import Session
 
 GRAPH, PARTIAL = "completer", "partial"
 _ONES = np.ones(3, np.float32)
@@ -84,7 +84,7 @@ def check_tensors(manifest: Manifest) -> str:
     return f"{spec.points} points -> {', '.join(map(str, counts))}"
 
 
-def check_completion_probes(manifest: Manifest, session: GraphSession) -> None:
+def check_completion_probes(manifest: Manifest, session: Session) -> None:
     """A cloud that is one point, one that is a line, one far away: what comes out is finite and bounded. Raises BundleError ``probe_failed``."""
     spec = manifest.completion
     assert spec is not None

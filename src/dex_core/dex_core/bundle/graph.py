@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import onnx
 
 from dex_core.bundle.manifest import Graph, Manifest, Tensor
-from dex_core.bundle.session import GraphSession
 from dex_core.errors import BundleError
+from dex_core.runtime import Session
 
 _ORT_TYPES = {"float32": "tensor(float)", "uint8": "tensor(uint8)", "int64": "tensor(int64)"}
 
@@ -111,7 +111,7 @@ def uses_external_data(blob: bytes) -> bool:
     return any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(onnx.ModelProto.FromString(blob)))
 
 
-def check_interface(session: GraphSession) -> None:
+def check_interface(session: Session) -> None:
     """Names, types, ranks, fixed and dynamic axes of the file equal the manifest's, both ways.
 
     Raises:

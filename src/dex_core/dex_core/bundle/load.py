@@ -18,11 +18,11 @@ from dex_core.bundle.manifest import Embodiment, Manifest, parse_manifest
 from dex_core.bundle.picker import GRAPH as PICKER
 from dex_core.bundle.picker import check_picker_probes
 from dex_core.bundle.segmentation import check_segmentation_probes
-from dex_core.bundle.session import GraphSession, choose_provider
 from dex_core.bundle.stats import Statistic, check_statistic, parse_stats
 from dex_core.config.cell import CellConfig
 from dex_core.config.paths import find_share
 from dex_core.errors import BundleError, ConfigError
+from dex_core.runtime import OnnxSession, OpenSession, Session, choose_provider
 
 TIMING_MARGIN_S = 0.1
 
@@ -38,6 +38,7 @@ class LoadOptions:
         pinned_hash: the bundle hash the user insists on; empty: none.
         space: bundle (or its name or path) to use for a policy's latent space; None: the one the policy requires.
         enforce_speed: refuse (``too_slow``) instead of only reporting a p99 above the budget.
+        open_session: what runs the graphs in place of the local runtimes, e.g. on another machine; every check goes through it.
     """
 
     cell: CellConfig | None = None
@@ -48,6 +49,7 @@ class LoadOptions:
     pinned_hash: str = ""
     space: Bundle | str | Path | None = None
     enforce_speed: bool = False
+    open_session: OpenSession | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Bundle:
     provider: str = ""
     contents: dict[str, bytes] = field(default_factory=dict, repr=False)
     file_sha256: dict[str, str] = field(default_factory=dict, repr=False)
-    sessions: dict[str, GraphSession] = field(default_factory=dict, repr=False)
+    sessions: dict[str, Session] = field(default_factory=dict, repr=False)
     embodiments: dict[str, Embodiment] = field(default_factory=dict, repr=False)
     stats: dict[str, Statistic] = field(default_factory=dict, repr=False)
     space: Bundle | None = field(default=None, repr=False)
@@ -146,11 +148,16 @@ def _graphs(b: Bundle) -> str:
 
 
 def _sessions(b: Bundle) -> str:
-    b.provider = choose_provider(b.options.provider, b.manifest.runtime.providers)
+    if b.options.open_session is None:
+        b.provider = choose_provider(b.options.provider, b.manifest.runtime.providers)
     for name, graph in b.manifest.graphs.items():
         blob = b.contents[graph.file]
         model = str(b.folder / graph.file) if uses_external_data(blob) else blob
-        b.sessions[name] = GraphSession(name, graph, model, b.provider, b.options.threads)
+        if b.options.open_session is not None:
+            b.sessions[name] = b.options.open_session(name, graph, b.manifest, model)
+            b.provider = b.sessions[name].provider
+        else:
+            b.sessions[name] = OnnxSession(name, graph, model, b.provider, b.options.threads)
     return f"{b.provider}, {b.options.threads} thread(s)"
 
 

@@ -17,7 +17,7 @@ from dex_core.errors import BundleError, ConfigError, DexError
 
 if TYPE_CHECKING:
     from dex_core.bundle.manifest import Manifest
-    from dex_core.bundle.session import GraphSession
+    from dex_core.runtime import Session
 
 GRAPH = "picker"
 TOKENS, THINGS, LOGIT = "tokens", "things", "logit"
@@ -54,7 +54,7 @@ def check_picker_tensors(manifest: Manifest) -> None:
         raise BundleError(f"graph {GRAPH!r}: tensors are {shapes}; expected {wanted} with a fixed number of features", code="layout_invalid")
 
 
-def check_picker_probes(session: GraphSession) -> None:
+def check_picker_probes(session: Session) -> None:
     """No words, every word, and features far outside what was seen: logits stay finite. Raises BundleError ``probe_failed``."""
     wide = int(session.spec.input(THINGS).shape[-1])  # type: ignore[union-attr]
     for token in (0, text.BUCKETS - 1):

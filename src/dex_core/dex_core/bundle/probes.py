@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.bundle.manifest import Embodiment, LatentSpec, Manifest
-from dex_core.bundle.session import GraphSession, run_rows
 from dex_core.bundle.stats import Statistic
 from dex_core.errors import BundleError, DexError
+from dex_core.runtime import Session, run_rows
 
 MAX_NPZ_BYTES = 1 << 28
 PROBES = 64
@@ -42,7 +42,7 @@ def unpack_cases(blob: bytes, where: str) -> list[Case]:
     return [cases[k] for k in sorted(cases, key=str)]
 
 
-def check_parity(session: GraphSession, blob: bytes) -> float:
+def check_parity(session: Session, blob: bytes) -> float:
     """Every golden case within atol + rtol on the serving provider; returns the largest error.
 
     Raises:
@@ -79,7 +79,7 @@ def _error(where: str, found: NDArray, expected: NDArray, atol: float, rtol: flo
     return float(error.max(initial=0.0))
 
 
-def check_determinism(session: GraphSession, blob: bytes) -> None:
+def check_determinism(session: Session, blob: bytes) -> None:
     """The same input twice gives equal bits. Raises BundleError ``nondeterministic``."""
     inputs, _ = unpack_cases(blob, session.spec.golden.file)[0]
     first, second = session.run(inputs), session.run(inputs)
@@ -92,7 +92,7 @@ def check_determinism(session: GraphSession, blob: bytes) -> None:
             )
 
 
-def check_latent_probes(manifest: Manifest, sessions: dict[str, GraphSession], embodiments: dict[str, Embodiment]) -> dict[str, float]:
+def check_latent_probes(manifest: Manifest, sessions: dict[str, Session], embodiments: dict[str, Embodiment]) -> dict[str, float]:
     """Decoders at extreme latents stay finite and inside the joint limits; the round trip keeps its residual.
 
     Returns:
@@ -135,7 +135,7 @@ def _postures(rng: np.random.Generator, spec: LatentSpec, low: NDArray, high: ND
     return q.astype(np.float32)
 
 
-def _run_chunks(session: GraphSession, rows: NDArray) -> NDArray:
+def _run_chunks(session: Session, rows: NDArray) -> NDArray:
     try:
         return run_rows(session, rows)
     except DexError as error:
@@ -161,7 +161,7 @@ def policy_inputs(manifest: Manifest, stats: dict[str, Statistic], fill: float, 
     return out
 
 
-def check_policy_probes(manifest: Manifest, session: GraphSession, stats: dict[str, Statistic]) -> None:
+def check_policy_probes(manifest: Manifest, session: Session, stats: dict[str, Statistic]) -> None:
     """Dark, grey and bright pictures at the ends of the joint ranges give finite chunks. Raises BundleError ``probe_failed``."""
     for fill in (0.0, 0.5, 1.0):
         try:
@@ -185,7 +185,7 @@ class Speed:
         return self.p99_ms <= self.budget_ms
 
 
-def measure_speed(session: GraphSession, blob: bytes, runs: int, budget_ms: float) -> Speed:
+def measure_speed(session: Session, blob: bytes, runs: int, budget_ms: float) -> Speed:
     """Times ``runs`` inferences of the first golden case after two warm-up runs, batch as in the case."""
     inputs, _ = unpack_cases(blob, session.spec.golden.file)[0]
     for _ in range(2):

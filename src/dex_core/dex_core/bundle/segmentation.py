@@ -23,7 +23,7 @@ from dex_core.errors import BundleError, ConfigError, DexError
 
 if TYPE_CHECKING:
     from dex_core.bundle.manifest import Graph, Manifest
-    from dex_core.bundle.session import GraphSession
+    from dex_core.runtime import Session
 
 NEEDED = ("encoder", "decoder")
 OPTIONAL = ("decoder_mask",)
@@ -108,7 +108,7 @@ def _probe_points(manifest: Manifest) -> int:
     return max(PROBE_POINTS, encoder.dynamic[axis][0])
 
 
-def check_segmentation_probes(manifest: Manifest, sessions: Mapping[str, GraphSession]) -> None:
+def check_segmentation_probes(manifest: Manifest, sessions: Mapping[str, Session]) -> None:
     """A cloud without spread, one of noise, and a click far outside: masks stay finite. Raises BundleError ``probe_failed``."""
     rng = np.random.default_rng(0)
     flat = np.full((1, _probe_points(manifest), 3), 0.5, np.float32)
@@ -121,7 +121,7 @@ def check_segmentation_probes(manifest: Manifest, sessions: Mapping[str, GraphSe
                 raise BundleError(f"probe of masks: {error}", code="probe_failed") from error
 
 
-def run_probe(sessions: Mapping[str, GraphSession], coords: NDArray[np.float32], click: NDArray[np.float32]) -> None:
+def run_probe(sessions: Mapping[str, Session], coords: NDArray[np.float32], click: NDArray[np.float32]) -> None:
     """Encodes, decodes one click, and goes on from the mask where a graph for that is there."""
     known = {POINTS: coords, COLORS: np.full_like(coords, 0.5)}
     known |= sessions["encoder"].run(known)
@@ -131,5 +131,5 @@ def run_probe(sessions: Mapping[str, GraphSession], coords: NDArray[np.float32],
         _decode(sessions["decoder_mask"], {**known, MASK: np.ascontiguousarray(found["masks"][:, 0])})
 
 
-def _decode(session: GraphSession, known: Mapping[str, NDArray]) -> dict[str, NDArray]:
+def _decode(session: Session, known: Mapping[str, NDArray]) -> dict[str, NDArray]:
     return session.run({t.name: known[t.name] for t in session.spec.inputs})

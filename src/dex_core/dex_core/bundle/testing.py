@@ -14,11 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from dex_core import text
 from dex_core.bundle.manifest import Embodiment, Graph, parse_manifest
-from dex_core.bundle.session import GraphSession
 from dex_core.bundle.stats import Statistic
 from dex_core.bundle.write import write_bundle
 from dex_core.config.cell import CellConfig, Interface
 from dex_core.config.strict import build
+from dex_core.runtime import OnnxSession
 from dex_core.types import POSE_COLUMNS
 
 DIM = 32
@@ -56,7 +56,7 @@ def common_manifest(name: str, kind: str) -> dict[str, Any]:
 
 def _golden(spec: dict, model: bytes, cases: list[dict[str, NDArray]]) -> list:
     graph = build(Graph, {**spec, "file": "x.onnx", "golden": {"file": "x.npz"}}, "fixture")
-    session = GraphSession("fixture", graph, model)
+    session = OnnxSession("fixture", graph, model)
     return [(inputs, session.run(inputs)) for inputs in cases]
 
 

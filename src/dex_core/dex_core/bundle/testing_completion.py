@@ -11,10 +11,10 @@ from onnx import helper
 
 from dex_core.bundle.completion import GRAPH, PARTIAL
 from dex_core.bundle.manifest import Graph
-from dex_core.bundle.session import GraphSession
 from dex_core.bundle.testing import common_manifest, onnx_model
 from dex_core.bundle.write import write_bundle
 from dex_core.config.strict import build
+from dex_core.runtime import OnnxSession
 
 POINTS = 64
 
@@ -36,7 +36,7 @@ def write_completion_fixture(folder: Path, *, spec: dict[str, Any] | None = None
     }
     model = onnx_model(nodes, inputs, outputs, constants)
     graph = {"inputs": inputs, "outputs": outputs, "dynamic": {"B": [1, 8]}}
-    session = GraphSession(GRAPH, build(Graph, {**graph, "file": "x.onnx", "golden": {"file": "x.npz"}}, "fixture"), model)
+    session = OnnxSession(GRAPH, build(Graph, {**graph, "file": "x.onnx", "golden": {"file": "x.npz"}}, "fixture"), model)
     rng = np.random.default_rng(0)
     cases = [({PARTIAL: rng.normal(size=(n, POINTS, 3)).astype(np.float32)},) for n in (1, 3)]
     data = common_manifest(folder.name, "completion") | {

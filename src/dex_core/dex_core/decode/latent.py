@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dex_core.bundle.load import Bundle
-from dex_core.bundle.session import run_rows
 from dex_core.errors import BundleError, ShapeError
+from dex_core.runtime import run_rows
 from dex_core.types import Array, frozen_array
 
 GUARDED = 4

@@ -16,9 +16,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from dex_core.bundle.session import PROVIDERS, choose_provider, open_session
 from dex_core.config.paths import find_share
 from dex_core.errors import BundleError, DexError
+from dex_core.runtime import PROVIDERS, choose_provider, open_session
 from dex_perception.segment.clip_tokens import ClipTokens
 from dex_perception.segment.codes import NoTarget
 from dex_perception.segment.prompts import Meant

@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What runs an exported graph: one protocol, one file for each runtime."""
+
+from dex_core.runtime.base import OpenSession, Session, check_inputs, check_outputs, run_rows
+from dex_core.runtime.onnx import OnnxSession, open_session
+from dex_core.runtime.providers import PROVIDERS, choose_provider
+
+__all__ = ["PROVIDERS", "OnnxSession", "OpenSession", "Session", "check_inputs", "check_outputs", "choose_provider", "open_session", "run_rows"]
