@@ -117,7 +117,9 @@ class Gate:
         timing = {**whole.timing_ns, "accepted": wall_ns}
         detail = self.intake.approaching
         self._outcomes.append(
-            ChunkOutcome(whole.goal_id, whole.sequence, True, "", detail, timing, seam=accepted.seam, steps_skipped=accepted.steps_skipped)
+            ChunkOutcome(
+                whole.goal_id, whole.sequence, True, "", detail, timing, accepted.seam, accepted.command_seam, steps_skipped=accepted.steps_skipped
+            )
         )
 
     def refuse_chunk(self, goal_id: str, sequence: int, error: DexError, timing_ns: dict[str, int] | None = None) -> None:

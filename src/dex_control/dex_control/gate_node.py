@@ -212,7 +212,10 @@ class GateNode(DexNode):
             steps_skipped=outcome.steps_skipped,
         )
         if outcome.seam is not None:
-            message.position_jump, message.velocity_step, message.acceleration_step = outcome.seam
+            message.position_jump, message.velocity_step, message.acceleration_step, message.jerk = outcome.seam
+            (
+                message.command_position_jump, message.command_velocity_step, message.command_acceleration_step, message.command_jerk,
+            ) = outcome.command_seam
         message.header.stamp = time_to_msg(self.now_ns())
         self._chunk_reports.publish(message)
         if outcome.accepted and outcome.detail:

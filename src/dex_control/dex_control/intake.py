@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Takes chunks in: joins, checks and schedules them on the one track, and tells the fate of each."""
+"""Takes chunks in: joins, checks and schedules them as the cell says, and tells the fate of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dex_core.chunks import Accepted, Approach, BlendLimits, ChunkJoiner, ChunkRefused, ChunkTrack, Point, Spline, check_chunk, monotonic_start_ns
+from dex_core.chunks import (
+    SCHEDULES, Accepted, Approach, BlendLimits, ChunkJoiner, ChunkRefused, Point, Schedule, ScheduleSettings, Spline, check_chunk,
+    monotonic_start_ns,
+)
 from dex_core.config import ControlConfig
 from dex_core.limits import Change, JointLimits, Motion
 from dex_core.limits.space import SpaceLimits
@@ -47,13 +50,17 @@ class ChunkIntake:
         self._space = space
         self.remarks: tuple[Change, ...] = ()
         self._config, self._interfaces, self._limits = config, tuple(interfaces), limits
-        self._blend_limits = BlendLimits(limits.velocity_rad_s, limits.acceleration_rad_s2)
+        self._schedule = SCHEDULES[config.schedule]
+        self._settings = ScheduleSettings(
+            config.blend_s, BlendLimits(limits.velocity_rad_s, limits.acceleration_rad_s2), config.ensemble_decay, config.execution_horizon_s,
+            config.first_chunk_timeout_s,
+        )
         self._joiner = ChunkJoiner([name for name, _ in interfaces], config.chunk_join_timeout_s)
         self._bundle_hash = ""
         first = {name: limits.names.index(joints[0]) for name, joints in interfaces}
         columns = {name: slice(first[name], first[name] + len(joints)) for name, joints in interfaces if name in hands}
         self.approach = Approach(limits, columns, config.first_command_max_rad, config.hand_approach_rad_s)
-        self.track: ChunkTrack | None = None
+        self.track: Schedule | None = None
         self._from_afar: tuple[str, ...] = ()
         self.sequence = 0
 
@@ -94,10 +101,12 @@ class ChunkIntake:
         if self.track is not None and chunk.bundle_hash != self._bundle_hash:
             raise ChunkRefused(f"chunk {chunk.sequence} was made by another bundle than the goal's first", code="bundle_changed")
         knots = check_chunk(chunk, self._interfaces, self._limits, self._config.chunk_tolerance_rad)
-        plan = Spline(start_ns, chunk.dt_s, knots)
-        track = self.track or self._begin(chunk, plan, now_ns, commanded_rad, measured_rad)
+        track = self.track or self._schedule(now_ns, commanded_rad, self._settings)
+        plan = track.timed(Spline(start_ns, chunk.dt_s, knots), now_ns)
+        if self.track is None:
+            track = self._begin(chunk, plan, now_ns, commanded_rad, measured_rad)
         self._refuse_leap(chunk, np.abs(track.gap_at(plan, now_ns)))
-        self.remarks = self._examine(chunk, knots[plan.steps_before(now_ns):], commanded_rad)
+        self.remarks = self._examine(chunk, plan.knots_rad[plan.steps_before(now_ns):], commanded_rad)
         accepted = track.accept(plan, now_ns)
         self.track, self._bundle_hash, self.sequence = track, chunk.bundle_hash, chunk.sequence
         return chunk, accepted
@@ -118,14 +127,14 @@ class ChunkIntake:
         if self.track is None:
             timeout_s = self._config.first_chunk_timeout_s
             return f"no chunk within {timeout_s} s of the goal's start" if now_ns - goal_started_ns > timeout_s * 1e9 else ""
-        return f"chunk {self.sequence} ran out and no newer one came" if now_ns > self.track.end_ns else ""
+        return f"chunk {self.sequence} ran out and no newer one came" if now_ns > self.track.starved_ns else ""
 
-    def _begin(self, chunk: ActionChunk, plan: Spline, now_ns: int, commanded_rad: Array, measured_rad: Array) -> ChunkTrack:
-        """The track of a goal: from rest, where a hand approaches from the chunk itself, so that nothing else waits for its fingers."""
+    def _begin(self, chunk: ActionChunk, plan: Spline, now_ns: int, commanded_rad: Array, measured_rad: Array) -> Schedule:
+        """The schedule of a goal: from rest, where a hand approaches from the chunk itself, so that nothing else waits for its fingers."""
         first = plan.at(now_ns).position_rad
         self._refuse_far_start(chunk, np.where(self.approach.joints, 0.0, np.abs(first - measured_rad)))
         self._from_afar = self.approach.begin(first - measured_rad)
-        return ChunkTrack(now_ns, np.where(self.approach.pending, first, commanded_rad), self._config.blend_s, self._blend_limits)
+        return self._schedule(now_ns, np.where(self.approach.pending, first, commanded_rad), self._settings)
 
     def _examine(self, chunk: ActionChunk, knots_rad: Array, now_rad: Array) -> tuple[Change, ...]:
         """Looks at every step that is still to come; returns what the limits will change on the way.

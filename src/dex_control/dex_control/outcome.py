@@ -17,6 +17,7 @@ class ChunkOutcome:
         reason, detail: code and sentence when refused; a sentence alone where something about an accepted one is worth telling.
         timing_ns: stage -> wall-clock time [ns].
         seam: to the plan followed before; None when refused.
+        command_seam: what the schedule left of it in the commands; None when refused.
         steps_skipped: actions already past on arrival.
     """
 
@@ -27,6 +28,7 @@ class ChunkOutcome:
     detail: str = ""
     timing_ns: dict[str, int] = field(default_factory=dict)
     seam: Seam | None = None
+    command_seam: Seam | None = None
     steps_skipped: int = 0
 
     def first_command_at(self, wall_ns: int) -> ChunkOutcome:

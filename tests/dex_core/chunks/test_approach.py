@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dex_core.chunks import Approach, BlendLimits, ChunkTrack, Spline
+from dex_core.chunks import Approach, BlendLimits, Schedule, ScheduleSettings, Spline
+from dex_core.chunks.schedule import Blending
 from dex_core.errors import ShapeError
 from dex_core.limits import JointLimits, Motion
 
@@ -31,7 +32,7 @@ def wave(start_ns: int, amplitude: float, phase: float, rate: float, middle: flo
     return Spline(start_ns, STEP_S, np.clip(middle + amplitude * np.sin(rate * t + phase + np.arange(5)), -2.0, 2.0))
 
 
-def walk(approach: Approach, track: ChunkTrack, motion: Motion, first_ns: int, ticks: int) -> tuple[np.ndarray, Motion]:
+def walk(approach: Approach, track: Schedule, motion: Motion, first_ns: int, ticks: int) -> tuple[np.ndarray, Motion]:
     """(ticks, n) positions after each tick, and the last motion."""
     way = []
     for k in range(1, ticks + 1):
@@ -41,10 +42,11 @@ def walk(approach: Approach, track: ChunkTrack, motion: Motion, first_ns: int, t
     return np.array(way), motion
 
 
-def begun(plan: Spline, measured: np.ndarray, approach: Approach) -> ChunkTrack:
+def begun(plan: Spline, measured: np.ndarray, approach: Approach) -> Schedule:
     first = plan.at(0).position_rad
     approach.begin(first - measured)
-    return ChunkTrack(0, np.where(approach.pending, first, measured), 0.25, BlendLimits(LIMITS.velocity_rad_s, LIMITS.acceleration_rad_s2))
+    settings = ScheduleSettings(0.25, BlendLimits(LIMITS.velocity_rad_s, LIMITS.acceleration_rad_s2))
+    return Blending(0, np.where(approach.pending, first, measured), settings)
 
 
 measured_joints = st.lists(st.floats(-1.9, 1.9), min_size=4, max_size=4)

@@ -5,11 +5,11 @@ from dex_core.chunks.approach import Approach
 from dex_core.chunks.blend import Blend, BlendLimits, blend_duration
 from dex_core.chunks.check import ChunkRefused, check_chunk, monotonic_start_ns
 from dex_core.chunks.join import ChunkJoiner, Incomplete, Joined, decoder_of
-from dex_core.chunks.seam import Seam, seam_between
+from dex_core.chunks.schedule import SCHEDULES, Accepted, Schedule, ScheduleSettings
+from dex_core.chunks.seam import Seam, command_seams, seam_between
 from dex_core.chunks.spline import Point, Spline
-from dex_core.chunks.track import Accepted, ChunkTrack
 
 __all__ = [
-    "Accepted", "Approach", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "ChunkTrack", "Incomplete", "Joined", "Point", "Seam", "Spline",
-    "blend_duration", "check_chunk", "decoder_of", "monotonic_start_ns", "seam_between",
+    "SCHEDULES", "Accepted", "Approach", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "Incomplete", "Joined", "Point", "Schedule",
+    "ScheduleSettings", "Seam", "Spline", "blend_duration", "check_chunk", "command_seams", "decoder_of", "monotonic_start_ns", "seam_between",
 ]

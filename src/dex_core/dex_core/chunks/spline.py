@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dex_core.errors import ShapeError
 from dex_core.types import Array, frozen_array
@@ -60,6 +61,17 @@ class Spline:
             (c1 + u * (2.0 * c2 + 3.0 * u * c3)) / self.dt_s,
             (2.0 * c2 + 6.0 * u * c3) / (self.dt_s * self.dt_s),
         )
+
+    def positions_at(self, times_ns: NDArray[np.int64]) -> Array:
+        """Positions (k, n) [rad] at k monotonic times [ns], all at once."""
+        last = len(self._coefficients)
+        if not last:
+            return np.repeat(self.knots_rad, len(times_ns), axis=0)
+        place = np.clip((np.asarray(times_ns) - self.start_ns) / (self.dt_s * NS), 0.0, last)
+        k = np.minimum(place.astype(np.intp), last - 1)
+        u = (place - k)[:, None]
+        c0, c1, c2, c3 = np.moveaxis(self._coefficients[k], 1, 0)  # each (k, n)
+        return c0 + u * (c1 + u * (c2 + u * c3))
 
     def steps_before(self, time_ns: int) -> int:
         """How many knots lie before ``time_ns``."""

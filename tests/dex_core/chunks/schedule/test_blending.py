@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dex_core.chunks import BlendLimits, ChunkTrack, Spline, blend_duration, seam_between
+from dex_core.chunks import BlendLimits, Schedule, ScheduleSettings, Spline, blend_duration, seam_between
+from dex_core.chunks.schedule import Blending
 
 NS = 1_000_000_000
 DT_S = 0.05
 LIMITS = BlendLimits(np.full(2, 2.0), np.full(2, 20.0))
+SETTINGS = ScheduleSettings(0.25, LIMITS)
 
 
 def wave(start_ns: int, phase: float, steps: int = 64) -> Spline:
@@ -20,7 +22,7 @@ def wave(start_ns: int, phase: float, steps: int = 64) -> Spline:
     return Spline(start_ns, DT_S, np.stack([0.3 * np.sin(t + phase), 0.3 * np.cos(1.3 * t + phase)], axis=1))
 
 
-def follow(track: ChunkTrack, first_ns: int, last_ns: int) -> np.ndarray:
+def follow(track: Schedule, first_ns: int, last_ns: int) -> np.ndarray:
     return np.stack([track.at(t).position_rad for t in range(first_ns, last_ns, 10_000_000)])
 
 
@@ -29,7 +31,7 @@ def follow(track: ChunkTrack, first_ns: int, last_ns: int) -> np.ndarray:
     blend_s=st.floats(0.05, 0.5),
 )
 def test_what_is_followed_has_no_jump_and_no_step_of_speed(arrivals, phases, blend_s):
-    track = ChunkTrack(0, np.array([0.1, -0.1]), blend_s, LIMITS)
+    track = Blending(0, np.array([0.1, -0.1]), ScheduleSettings(blend_s, LIMITS))
     now = 0
     way = []
     for wait_ms, phase in zip(arrivals, phases, strict=False):
@@ -45,7 +47,7 @@ def test_what_is_followed_has_no_jump_and_no_step_of_speed(arrivals, phases, ble
 
 
 def test_after_the_blend_it_is_the_new_chunk_exactly():
-    track = ChunkTrack(0, np.zeros(2), 0.25, LIMITS)
+    track = Blending(0, np.zeros(2), SETTINGS)
     plan = wave(0, 0.0)
     accepted = track.accept(plan, 0)
     after = round((accepted.blend_s + 0.001) * NS)
@@ -54,13 +56,13 @@ def test_after_the_blend_it_is_the_new_chunk_exactly():
 
 
 def test_the_part_already_past_is_skipped():
-    track = ChunkTrack(0, np.zeros(2), 0.25, LIMITS)
+    track = Blending(0, np.zeros(2), SETTINGS)
     accepted = track.accept(wave(-NS, 0.0), 0)
     assert accepted.steps_skipped == 20
 
 
 def test_the_seam_is_that_of_the_plans_not_of_the_blend():
-    track = ChunkTrack(0, np.array([0.0, 0.0]), 0.25, LIMITS)
+    track = Blending(0, np.array([0.0, 0.0]), SETTINGS)
     track.accept(Spline(0, DT_S, np.linspace([0.0, 0.0], [1.0, 0.0], 21)), 0)
     accepted = track.accept(Spline(0, DT_S, np.linspace([0.1, 0.0], [1.1, 0.4], 21)), NS // 2)
     assert accepted.seam.position_jump_rad == pytest.approx(0.2)
@@ -69,7 +71,7 @@ def test_the_seam_is_that_of_the_plans_not_of_the_blend():
 
 
 def test_chunks_that_come_in_quick_succession_do_not_nest_for_ever():
-    track = ChunkTrack(0, np.zeros(2), 0.25, LIMITS)
+    track = Blending(0, np.zeros(2), SETTINGS)
     for k in range(200):
         track.accept(wave(k * 10_000_000, 0.01 * k), k * 10_000_000)
     depth, followed = 0, track._followed
