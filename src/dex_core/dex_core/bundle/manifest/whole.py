@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a model bundle: the only file read before anything is verified; every key is checked."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from dex_core.bundle.completion import CompletionSpec
+from dex_core.bundle.manifest import kinds
+from dex_core.bundle.manifest.origin import KINDS, FileEntry, Licence, Provenance, Requirement
+from dex_core.bundle.manifest.serving import ImageSpec, InstructionSpec, Latency, Normalisation, Runtime, Spaces, Timing
+from dex_core.bundle.manifest.tensors import Graph
+from dex_core.bundle.picker import PickerSpec
+from dex_core.bundle.segmentation import SegmentationSpec
+from dex_core.config.strict import build, choice, read_yaml
+from dex_core.errors import BundleError, ConfigError
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole manifest; fields as in the module's dataclasses."""
+
+    schema: int
+    name: str
+    version: str
+    created: str
+    licence: Licence
+    provenance: Provenance
+    runtime: Runtime
+    latency: Latency
+    embodiments: tuple[str, ...]
+    graphs: dict[str, Graph]
+    files: dict[str, FileEntry]
+    kind: str = choice(*KINDS)
+    requires: tuple[Requirement, ...] = ()
+    timing: Timing | None = None
+    spaces: Spaces = Spaces()
+    image: ImageSpec | None = None
+    instruction: InstructionSpec | None = None
+    normalisation: Normalisation | None = None
+    segmentation: SegmentationSpec | None = None
+    picker: PickerSpec | None = None
+    completion: CompletionSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema != SCHEMA:
+            raise ConfigError(f"schema is {self.schema}; this version reads {SCHEMA}")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", self.name):
+            raise ConfigError(f"name is {self.name!r}; expected lower-case letters, digits and _")
+        kinds.CHECKS[self.kind](self)
+
+
+def parse_manifest(path: Path) -> Manifest:
+    """Reads ``manifest.yaml``: at most 256 KiB of safe YAML without aliases, no unknown or missing key.
+
+    Raises:
+        BundleError: ``manifest_invalid`` (or ``file_missing``), naming the file, the field, what it is and what is allowed.
+    """
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist; a bundle is a folder with a manifest.yaml", code="file_missing")
+    try:
+        data = read_yaml(path)
+        if b"*" in path.read_bytes() and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(path.read_text("utf-8"))):
+            raise ConfigError(f"{path}: YAML aliases are not allowed in a manifest")
+        return build(Manifest, data, str(path))
+    except (ConfigError, RecursionError) as error:
+        raise BundleError(str(error), code="manifest_invalid") from error
