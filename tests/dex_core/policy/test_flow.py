@@ -48,13 +48,23 @@ def test_plain_sampling_gives_either_mode_and_lands_on_it():
     assert 10 <= sum(found) <= 30
 
 
+def switched(flow, mode, before=None, guidance=None):
+    """How many of a hundred chunks are another trajectory than ``mode``."""
+    return sum(flow.mode_of(sample(flow, noise_of(seed), STEPS, before, guidance or Guidance()).actions) != mode for seed in range(100))
+
+
 @pytest.mark.parametrize("mode", [0, 1])
 def test_real_time_chunking_keeps_the_committed_mode_where_plain_sampling_switches(mode):
     flow = Mixture(around_an_obstacle(HORIZON))
-    plain = [flow.mode_of(sample(flow, noise_of(seed), STEPS).actions) for seed in range(40)]
-    kept = [flow.mode_of(sample(flow, noise_of(seed), STEPS, before_of(mode)).actions) for seed in range(40)]
-    assert plain.count(1 - mode) >= 10
-    assert kept.count(1 - mode) == 0
+    assert switched(flow, mode) >= 40
+    assert switched(flow, mode, before_of(mode), Guidance("ones")) == 0
+    assert switched(flow, mode, before_of(mode), Guidance("linear")) <= 2
+    assert switched(flow, mode, before_of(mode), Guidance("exponential")) <= 5
+
+
+def test_the_soft_mask_is_what_keeps_it_frozen_steps_alone_say_too_little():
+    flow = Mixture(around_an_obstacle(HORIZON))
+    assert switched(flow, 0, before_of(0), Guidance("zeros")) >= 10
 
 
 @pytest.mark.parametrize(("steps", "within"), [(10, 0.12), (20, 0.02)])

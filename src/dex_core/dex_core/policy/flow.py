@@ -20,6 +20,7 @@ from dex_core.errors import ShapeError
 from dex_core.policy.flow_guidance import Before, Guidance, guidance_weight, prefix_weights
 
 Floats = NDArray[np.float32]
+PAPER = Guidance()
 
 
 class Flow(Protocol):
@@ -54,7 +55,7 @@ class Sampled(NamedTuple):
     missed: float
 
 
-def sample(flow: Flow, noise: Floats, steps: int, before: Before | None = None, guidance: Guidance = Guidance()) -> Sampled:
+def sample(flow: Flow, noise: Floats, steps: int, before: Before | None = None, guidance: Guidance = PAPER) -> Sampled:
     """Follows the flow from ``noise`` (H, columns) in so many Euler steps.
 
     A flow that neither guides nor is conditioned does not mind ``before``, and nor does one whose weights are all zero: it is then the plain
