@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a cell's configuration to the policy its node runs, wherever the model is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from dex_core.bundle import Bundle
+from dex_core.config import CellConfig
+from dex_core.policy import Policy, load_policy
+
+
+def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> tuple[Policy, Bundle | None]:
+    """The policy the cell names, verified and warm, and the bundle it was made from; None for one that has none here.
+
+    Raises:
+        BundleError: a check failed; ``code`` is its reason.
+        ConfigError: there is no such bundle.
+    """
+    return load_policy(cell, wall_clock_ns=wall_clock_ns)
