@@ -9,6 +9,7 @@ import pytest
 
 from dex_bringup.bench import camera, camera_floor
 from dex_bringup.bench.camera_listen import Stream
+from dex_bringup.transport import KEPT_MEMORY, PROFILE, PROFILE_VARIABLES, picture_environment
 
 
 def test_what_is_missing_between_the_first_and_the_last_is_lost() -> None:
@@ -25,9 +26,9 @@ def test_the_floor_brings_every_picture_to_every_reader() -> None:
 
 def test_the_untuned_way_has_no_profile_and_ours_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/somewhere/else.xml")
-    assert not set(camera.PROFILE_VARIABLES) & set(camera._environment(tuned=False))
+    assert not set(picture_environment()) & set(camera._environment(tuned=False))
     tuned = camera._environment(tuned=True)
-    assert {Path(tuned[name]).name for name in camera.PROFILE_VARIABLES} == {"fastdds_shm.xml"}
+    assert {Path(tuned[name]).name for name in PROFILE_VARIABLES} == {PROFILE} and set(KEPT_MEMORY) <= set(tuned)
 
 
 @pytest.mark.ros

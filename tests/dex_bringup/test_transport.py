@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from dex_bringup.resolve import process_environment
-from dex_bringup.transport import RECEIVE_BUFFER_BYTES, findings
+from dex_bringup.transport import KEPT_MEMORY, RECEIVE_BUFFER_BYTES, findings
 
 
 def found(environment: dict[str, str], **kernel: Path) -> dict[str, tuple[str, str]]:
@@ -18,6 +21,33 @@ def found(environment: dict[str, str], **kernel: Path) -> dict[str, tuple[str, s
 def test_the_profile_that_our_own_nodes_get_is_a_tuned_one() -> None:
     level, text = found(process_environment(pictures=True))["picture transport"]
     assert level == "ok" and "64 MiB" in text
+
+
+FAULTS = """
+import resource
+def pictures(count):
+    for _ in range(count):
+        four = [bytearray(1 << 20) for _ in range(4)]
+        del four
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+print(pictures(10) * -1 + pictures(50))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
+def test_memory_of_a_picture_is_kept_for_the_next_one() -> None:
+    bare = {key: value for key, value in os.environ.items() if key not in KEPT_MEMORY}
+    faults = {
+        kept: int(subprocess.run([sys.executable, "-c", FAULTS], env=bare | (KEPT_MEMORY if kept else {}), capture_output=True, check=True).stdout)
+        for kept in (True, False)
+    }
+    assert faults[False] > 50 * 256 and faults[True] < 256, faults  # of 50 times four pictures of 256 pages
+
+
+def test_a_shell_whose_programs_fault_in_every_picture_is_told() -> None:
+    level, text = found({})["picture memory"]
+    assert level == "note" and all(name in text for name in KEPT_MEMORY)
+    assert "picture memory" not in found(process_environment(pictures=True))
 
 
 @pytest.mark.parametrize(("environment", "words"), [

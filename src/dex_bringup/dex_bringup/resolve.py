@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dex_bringup import transport
 from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses, parse_faults
 from dex_bringup.fault.relay import fault_parts, with_relay
 from dex_bringup.process import ProcessDescription
@@ -168,17 +169,13 @@ def process_environment(*, pictures: bool = True) -> dict[str, str]:
     What the user has set stays; a transport of ours, inherited from a process of another kind, does not.
 
     Args:
-        pictures: shared memory with room for pictures; False: sockets alone, for the control path.
+        pictures: shared memory with room for pictures, and memory that is kept for the next one; False: sockets alone, for the control path.
     """
-    profile = find_share("config", "dds", "fastdds_shm.xml" if pictures else "fastdds_control.xml")
-    given = os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE")
-    transport = given if given and Path(given).resolve().parent != profile.resolve().parent else str(profile)
-    own = {**ONE_THREAD, "MUJOCO_GL": "egl", "PYTHONUNBUFFERED": "1"}
-    return {
-        **{name: os.environ.get(name) or value for name, value in own.items()},
-        "FASTRTPS_DEFAULT_PROFILES_FILE": transport,
-        "FASTDDS_DEFAULT_PROFILES_FILE": transport,
-    }
+    profile = find_share("config", "dds", transport.PROFILE if pictures else "fastdds_control.xml")
+    given = next((os.environ[name] for name in transport.PROFILE_VARIABLES if os.environ.get(name)), "")
+    chosen = given if given and Path(given).resolve().parent != profile.resolve().parent else str(profile)
+    own = {**ONE_THREAD, "MUJOCO_GL": "egl", "PYTHONUNBUFFERED": "1", **(transport.KEPT_MEMORY if pictures else {})}
+    return {**{name: os.environ.get(name) or value for name, value in own.items()}, **dict.fromkeys(transport.PROFILE_VARIABLES, chosen)}
 
 
 def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) -> tuple[ProcessDescription, ...]:

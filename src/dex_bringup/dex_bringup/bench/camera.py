@@ -21,14 +21,13 @@ import psutil
 
 from dex_bringup.bench.camera_floor import measure
 from dex_bringup.bench.report import Goal, Report, percentile
-from dex_bringup.transport import PROFILE_VARIABLES
-from dex_core.config import CameraConfig, find_share, load_cell
+from dex_bringup.transport import picture_environment
+from dex_core.config import CameraConfig, load_cell
 from dex_core.errors import DexError
 
 READERS = 3
 WARM_UP_S = 2.0
 MEDIAN_MS, P99_MS, CPU_SHARE = 6.0, 12.0, 0.30
-PROFILE = "fastdds_shm.xml"
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,10 @@ def _measured(way: Way, cell_file: Path, seconds: float) -> Mapping[str, float]:
 
 
 def _environment(tuned: bool) -> dict[str, str]:
-    """This process's, with the profile for pictures or with none."""
-    environment = {key: value for key, value in os.environ.items() if key not in PROFILE_VARIABLES}
-    if tuned:
-        profile = str(find_share("config", "dds", PROFILE))
-        environment.update({name: profile for name in PROFILE_VARIABLES})
-    return environment
+    """This process's, with what pictures need or without."""
+    ours = picture_environment()
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
+    return {**environment, **ours} if tuned else environment
 
 
 def _cpu_share(node: subprocess.Popen[str], listeners: list[subprocess.Popen[str]]) -> float:
