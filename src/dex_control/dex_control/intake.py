@@ -8,7 +8,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from dex_core.chunks import (
-    SCHEDULES, Accepted, Approach, BlendLimits, ChunkJoiner, ChunkRefused, Point, Schedule, ScheduleSettings, Spline, check_chunk,
+    SCHEDULES,
+    Accepted,
+    Approach,
+    BlendLimits,
+    ChunkJoiner,
+    ChunkRefused,
+    Point,
+    Schedule,
+    ScheduleSettings,
+    Spline,
+    check_chunk,
     monotonic_start_ns,
 )
 from dex_core.config import ControlConfig

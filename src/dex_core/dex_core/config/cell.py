@@ -112,7 +112,7 @@ class ControlConfig:
         schedule: how chunks follow each other.
         blend_s: shortest time in which a new chunk takes over, for ``blending`` and ``real_time``.
         ensemble_decay: m of the weights exp(-m i) of ``ensemble``, i = 0 the oldest chunk.
-        execution_horizon_s: so much of a chunk is executed before the next is wanted; 0: all of it with ``synchronous``, else the policy's own period.
+        execution_horizon_s: so much of a chunk is executed before the next is wanted; 0: all by ``synchronous``, else the policy's own period.
         first_command_max_rad: a goal's first command may lie this far from the measured joints; an arm that is further away is refused.
         hand_approach_rad_s: a hand that is further away comes to its first chunk with no joint faster than this.
         first_chunk_timeout_s: longest wait for a goal's first chunk, and of a cell that stands for its next one.
@@ -141,16 +141,34 @@ class ControlConfig:
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """The policy server. An empty ``bundle``: none is started, the cell moves by trajectories alone."""
+    """The policy server. An empty ``bundle``: none is started, the cell moves by trajectories alone.
+
+    Attributes:
+        image_max_age_s: oldest allowed picture of the policy's first camera, whose exposure is the observation's stamp.
+        image_max_apart_s: how far a picture of another camera, or of the policy's history, may be from the time it stands for.
+        state_max_age_s: how far a joint state may be from the stamp.
+        max_age_s: camera or interface -> its own limit, instead of the one of its kind.
+    """
 
     bundle: str = "xl_vla_tabletop"
     latent_bundle: str = "hand_latents"
     replan_period_s: float = bounded(0.05, 30.0, default=0.8)
     image_max_age_s: float = bounded(0.01, 10.0, default=0.25)
+    image_max_apart_s: float = bounded(0.001, 10.0, default=0.06)
     state_max_age_s: float = bounded(0.005, 10.0, default=0.10)
+    max_age_s: dict[str, float] = field(default_factory=dict)
     goal_deadline_s: float = bounded(0.5, 3600.0, default=40.0)
     provider: str = choice("auto", "cpu", "cuda", default="auto")
     threads: int = bounded(1, 64, default=1)
+
+    def __post_init__(self) -> None:
+        for stream, limit_s in self.max_age_s.items():
+            if not 0.001 <= limit_s <= 10.0:
+                raise ConfigError(f"max_age_s.{stream} is {limit_s}; allowed 0.001 to 10 s")
+
+    def max_age_of(self, stream: str, of_its_kind_s: float) -> float:
+        """The limit of one camera or interface [s]."""
+        return self.max_age_s.get(stream, of_its_kind_s)
 
 
 @dataclass(frozen=True)
@@ -203,6 +221,9 @@ class CellConfig:
             if name != interface.name:
                 raise ConfigError(f"interface {name!r} must be called {interface.name}")
         self.safety.check_names(list(self.interfaces))
+        streams = [*self.cameras, *self.interfaces]
+        if unknown := [name for name in self.policy.max_age_s if name not in streams]:
+            raise ConfigError(f"policy.max_age_s names {unknown}; cell {self.name!r} has {streams}")
         if self.perception is not None:
             seen = self.camera(self.perception.camera)
             if not self.cameras[seen].depth:
