@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cell in lockstep: simulated time only moves when asked, chunks are executed as the gate does, no ROS.
+"""The cell in lockstep: simulated time only moves when asked, no ROS; an executor takes chunks and makes commands.
 
 One seed gives one episode, to the last bit, whatever the machine's load. Experts, learners and scores share
 :func:`run_episode`.
@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dex_core.chunks import Approach, Point
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode.pose import PoseDecoder
 from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize
-from dex_core.limits import JointLimits, Motion
 from dex_core.types import frozen_array
+from dex_sim.executor import CONTROL_HZ, INTERFACES, Executor, LinearExecutor
 from dex_sim.expert_path import DT_S, STEPS
 from dex_sim.judge import Judgement
 from dex_sim.render import CellRenderer
@@ -28,10 +27,7 @@ from dex_sim.world import World
 
 Array = NDArray[np.float64]
 
-CONTROL_HZ = 100.0
-BLEND_S = 0.25
 SIDES = ("left", "right")
-INTERFACES = ("left_arm", "right_arm", "left_hand", "right_hand")
 
 
 @dataclass(frozen=True)
@@ -99,47 +95,31 @@ class ToolChunk:
         object.__setattr__(self, "hands", hands)
 
 
-@dataclass(frozen=True)
-class _Scheduled:
-    """A chunk and the simulated time of its observation."""
-
-    actions: Array
-    stamp_s: float
-
-    def at(self, time_s: float) -> Array:
-        """Joint targets (n,) for ``time_s``, linear between actions, the ends held."""
-        where = float(np.clip((time_s - self.stamp_s) / DT_S - 1.0, 0.0, len(self.actions) - 1.0))
-        low = min(int(where), len(self.actions) - 2)
-        return self.actions[low] + (where - low) * (self.actions[low + 1] - self.actions[low])
-
-
 class LockstepCell:
-    """A World with a renderer and the gate's way of executing chunks."""
+    """A World with a renderer and something that executes chunks.
 
-    def __init__(self, cell: CellConfig | None = None, *, render: bool = True) -> None:
+    Args:
+        cell: the two-armed cell when left out.
+        render: observations may hold pictures.
+        executor: how chunks are executed; the one of demonstrations and scores when left out.
+    """
+
+    def __init__(self, cell: CellConfig | None = None, *, render: bool = True, executor: Executor | None = None) -> None:
         self.cell = cell or load_cell("xarm_bimanual")
         self.world = World(self.cell)
         self._camera = next(iter(self.cell.cameras.values()))
         self._renderer = CellRenderer(self.world.model, *self._camera.native_wh) if render else None
-        interfaces = [self.cell.interface(name) for name in INTERFACES]
-        self._limits = JointLimits.of([n for i in interfaces for n in i.names], [limit for i in interfaces for limit in i.limits])
-        self._step_rad = self._limits.velocity_rad_s / CONTROL_HZ
         self._substeps = round(1.0 / (CONTROL_HZ * self.world.timestep_s))
-        self._splits = np.cumsum([len(i.names) for i in interfaces])
-        hands = {name: slice(end - len(i.names), end) for name, i, end in zip(INTERFACES, interfaces, self._splits, strict=True) if "hand" in name}
-        control = self.cell.control
-        self._approach = Approach(self._limits, hands, control.first_command_max_rad, control.hand_approach_rad_s)
+        self._splits = np.cumsum([len(self.cell.interface(name).names) for name in INTERFACES])
+        self._executor = executor or LinearExecutor(self.cell)
         self.arms = {side: GraspArm(self.cell, side) for side in SIDES}
         self._decoders = {side: PoseDecoder.of_cell(self.cell, side) for side in SIDES}
-        self._old: _Scheduled | None = None
-        self._new: _Scheduled | None = None
-        self._since_s = 0.0
+        self._executor.begin(self.world.state, self.world.time_s)
 
     def reset(self, seed: int, task: str | None = None, *, joint_noise_rad: float = 0.0) -> None:
         """New episode; see World.reset."""
         self.world.reset(seed, task, joint_noise_rad=joint_noise_rad)
-        self._old = self._new = None
-        self._stand()
+        self._executor.begin(self.world.state, self.world.time_s)
 
     def observe(self, instruction: str = "", *, image: bool = True) -> Observation:
         """The instant as a policy gets it. Raises ValueError when a picture is asked of a cell without renderer."""
@@ -155,20 +135,14 @@ class LockstepCell:
         return Observation(picture, joints, instruction, self.world.time_s, objects, tool)
 
     def accept(self, chunk: ArrayLike | ToolChunk, stamp_s: float) -> None:
-        """Schedules a chunk for an observation of ``stamp_s``; blends from the one before over 0.25 s.
-
-        A hand that stands far from the first chunk approaches it slowly, as in the live cell (:class:`~dex_core.chunks.Approach`).
+        """Hands a chunk for an observation of ``stamp_s`` to the executor.
 
         Args:
             chunk: (64, n) joints in rad (left arm, right arm, left hand, right hand), or tool poses with hand joints.
             stamp_s: simulated time of the observation.
         """
         joints = self.joints_of(chunk) if isinstance(chunk, ToolChunk) else chunk
-        actions = frozen_array(joints, (None, int(self._splits[-1])), "chunk")
-        self._old, self._new = self._new, _Scheduled(actions, stamp_s)
-        self._since_s = self.world.time_s
-        if self._old is None:
-            self._begin(self._limits.clip(self._new.at(self._since_s)))
+        self._executor.accept(frozen_array(joints, (None, int(self._splits[-1])), "chunk"), stamp_s, self.world.state, self.world.time_s)
 
     def joints_of(self, chunk: ToolChunk) -> Array:
         """(64, n) joints in rad of a chunk of tool poses: left arm, right arm, left hand, right hand; as the live cell's decoders solve it."""
@@ -181,48 +155,16 @@ class LockstepCell:
     def advance(self, duration_s: float) -> None:
         """Executes for so long at 100 Hz; without a chunk the joints hold."""
         for _ in range(round(duration_s * CONTROL_HZ)):
-            self._send()
+            command = self._executor.command(self.world.state, self.world.time_s)
+            if command is not None:
+                for name, part in zip(INTERFACES, np.split(command, self._splits[:-1]), strict=True):
+                    self.world.set_targets(name, part)
             self.world.step(self._substeps)
 
     def close(self) -> None:
         """Frees the renderer."""
         if self._renderer is not None:
             self._renderer.close()
-
-    def _measured(self) -> Array:
-        return np.concatenate([self.world.state(name).position_rad for name in INTERFACES])
-
-    def _stand(self) -> None:
-        self._command, self._velocity = self._measured(), np.zeros(int(self._splits[-1]))
-        self._approach.clear()
-
-    def _begin(self, first_rad: Array) -> None:
-        """The first chunk begins at ``first_rad`` (n,): a hand far from it approaches it, everything else comes from where it stands."""
-        self._stand()
-        self._approach.begin(first_rad - self._command)
-        self._start = np.where(self._approach.pending, first_rad, np.nan)
-
-    def _followed(self, time_s: float) -> Array:
-        """(n,) joint targets at a simulated time, the chunk before fading out."""
-        wanted = self._new.at(time_s)  # type: ignore[union-attr]
-        weight = min(1.0, (time_s - self._since_s) / BLEND_S)
-        if weight < 1.0:
-            before = np.where(np.isnan(self._start), self._command, self._start) if self._old is None else self._old.at(time_s)
-            wanted = (1.0 - weight) * before + weight * wanted
-        return self._limits.clip(wanted)
-
-    def _send(self) -> None:
-        if self._new is None:
-            return
-        now, dt_s = self.world.time_s + 1.0 / CONTROL_HZ, 1.0 / CONTROL_HZ
-        wanted = self._followed(now)
-        if self._approach.pending.any():
-            speed = (wanted - self._followed(now - dt_s)) / dt_s
-            wanted = self._approach.toward(Point(wanted, speed, np.zeros_like(wanted)), Motion(self._command, self._velocity), dt_s).position_rad
-        step = np.clip(wanted - self._command, -self._step_rad, self._step_rad)
-        self._command, self._velocity = self._command + step, step / dt_s
-        for name, part in zip(INTERFACES, np.split(self._command, self._splits[:-1]), strict=True):
-            self.world.set_targets(name, part)
 
 
 PolicyFn = Callable[[Observation], ArrayLike | ToolChunk]
