@@ -10,6 +10,7 @@ import yaml
 
 from dex_core.config.camera import EXTERNAL, TOPIC_WORD, CameraConfig
 from dex_core.config.perception import PerceptionConfig
+from dex_core.config.policy_server import PolicyServerConfig
 from dex_core.config.robot import SIMULATED, TRANSPORTS, JointLimit, Pose, RobotConfig
 from dex_core.config.safety import SafetyConfig, SafetyProfile, load_profile
 from dex_core.config.strict import bounded, choice, to_plain
@@ -148,6 +149,7 @@ class PolicyConfig:
         image_max_apart_s: how far a picture of another camera, or of the policy's history, may be from the time it stands for.
         state_max_age_s: how far a joint state may be from the stamp.
         max_age_s: camera or interface -> its own limit, instead of the one of its kind.
+        server: what runs the bundle's graphs instead of this machine; the bundle here stays the authority on what they are.
     """
 
     bundle: str = "xl_vla_tabletop"
@@ -160,6 +162,7 @@ class PolicyConfig:
     goal_deadline_s: float = bounded(0.5, 3600.0, default=40.0)
     provider: str = choice("auto", "cpu", "cuda", default="auto")
     threads: int = bounded(1, 64, default=1)
+    server: PolicyServerConfig | None = None
 
     def __post_init__(self) -> None:
         for stream, limit_s in self.max_age_s.items():
