@@ -4,9 +4,8 @@
 from dex_core.chunks.approach import Approach
 from dex_core.chunks.blend import Blend, BlendLimits, blend_duration
 from dex_core.chunks.check import ChunkRefused, check_chunk, monotonic_start_ns
-from dex_core.chunks.committed import Committed, commit
+from dex_core.chunks.committed import Committed
 from dex_core.chunks.join import ChunkJoiner, Incomplete, Joined, decoder_of
-from dex_core.chunks.mixing import ensemble_chunks, fade_chunks, rows_at
 from dex_core.chunks.pacing import LatencyEstimate, Pacing
 from dex_core.chunks.schedule import SCHEDULES, Accepted, Schedule, ScheduleSettings
 from dex_core.chunks.seam import Seam, command_seams, seam_between
@@ -15,5 +14,5 @@ from dex_core.chunks.spline import Point, Spline
 __all__ = [
     "SCHEDULES", "Accepted", "Approach", "Blend", "BlendLimits", "ChunkJoiner", "ChunkRefused", "Committed", "Incomplete", "Joined",
     "LatencyEstimate", "Pacing", "Point", "Schedule", "ScheduleSettings", "Seam", "Spline", "blend_duration", "check_chunk", "command_seams",
-    "commit", "decoder_of", "ensemble_chunks", "fade_chunks", "monotonic_start_ns", "rows_at", "seam_between",
+    "decoder_of", "monotonic_start_ns", "seam_between",
 ]

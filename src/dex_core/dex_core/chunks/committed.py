@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
-from dex_core.chunks.mixing import rows_at
 from dex_core.errors import ShapeError
-from dex_core.types import ActionChunk, Array, frozen_array
+from dex_core.types import Array, frozen_array
 
 
 @dataclass(frozen=True)
@@ -41,24 +38,3 @@ class Committed:
     def known(self) -> int:
         """How many rows there are."""
         return len(next(iter(self.steps.values())))
-
-
-def commit(before: ActionChunk, stamp_ns: int, frozen: int, held: Collection[str] = ()) -> Committed | None:
-    """What ``before`` commits the chunk to that will be made from the observation of ``stamp_ns``; both of one policy.
-
-    Args:
-        before: the policy's chunk before, of the same goal.
-        stamp_ns: wall-clock stamp of the new observation [ns].
-        frozen: steps that will be executed before the new chunk can arrive, from :class:`~dex_core.chunks.Pacing`.
-        held: columns that are not interpolated.
-
-    Returns:
-        None where ``before`` ends before the first step of the chunk to come: nothing binds it.
-    """
-    first_ns = stamp_ns + round(before.first_action_offset * before.dt_s * 1e9)
-    rows = int(np.floor((before.time_of_step_ns(before.steps - 1) - first_ns) / (before.dt_s * 1e9) + 1e-6)) + 1
-    if rows <= 0 or stamp_ns < before.stamp_ns:
-        return None
-    times = first_ns + np.round(np.arange(min(rows, before.steps)) * before.dt_s * 1e9).astype(np.int64)
-    steps = {part.interface: rows_at(before, part.interface, times, held) for part in before.slices}
-    return Committed(steps, 0, min(frozen, len(times)))

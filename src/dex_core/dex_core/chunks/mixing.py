@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several chunks as one, in the space the policy speaks: rotations on SO(3), latents in latent space, what is binary held.
 
-For mixing after decoding, in joint space, there are the schedules. All times wall-clock [ns].
+For mixing after decoding, in joint space, there are the schedules. Imported by who mixes, not with the package: the gate needs none of it.
+All times wall-clock [ns].
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dex_core.chunks.committed import Committed
 from dex_core.chunks.rotation import mean_rotation
 from dex_core.decode.rot6d import rot6d_columns, rotation_from_columns
 from dex_core.errors import ShapeError
@@ -84,6 +86,27 @@ def fade_chunks(before: ActionChunk, newest: ActionChunk, from_ns: int, duration
     weights = np.stack([1.0 - share, share])
     slices = tuple(_ensemble_slice((before, newest), part, times, weights, held) for part in newest.slices)
     return dataclasses.replace(newest, slices=slices)
+
+
+def commit(before: ActionChunk, stamp_ns: int, frozen: int, held: Collection[str] = ()) -> Committed | None:
+    """What ``before`` commits the chunk to that will be made from the observation of ``stamp_ns``; both of one policy.
+
+    Args:
+        before: the policy's chunk before, of the same goal.
+        stamp_ns: wall-clock stamp of the new observation [ns].
+        frozen: steps that will be executed before the new chunk can arrive, from :class:`~dex_core.chunks.Pacing`.
+        held: columns that are not interpolated.
+
+    Returns:
+        None where ``before`` ends before the first step of the chunk to come: nothing binds it.
+    """
+    first_ns = stamp_ns + round(before.first_action_offset * before.dt_s * 1e9)
+    rows = int(np.floor((before.time_of_step_ns(before.steps - 1) - first_ns) / (before.dt_s * 1e9) + 1e-6)) + 1
+    if rows <= 0 or stamp_ns < before.stamp_ns:
+        return None
+    times = first_ns + np.round(np.arange(min(rows, before.steps)) * before.dt_s * 1e9).astype(np.int64)
+    steps = {part.interface: rows_at(before, part.interface, times, held) for part in before.slices}
+    return Committed(steps, 0, min(frozen, len(times)))
 
 
 def _ensemble_slice(
