@@ -130,6 +130,7 @@ class ActionChunk:
         slices: at least one; all with the same number of steps.
         bundle_hash: which model made it.
         timing_ns: stage name -> wall-clock time [ns], the fields of ChunkTiming.
+        observation_digest, stream_digests: of the observation and of its parts, see ``dex_core.policy.digest``; 0 and none where not known.
     """
 
     stamp_ns: int
@@ -140,6 +141,8 @@ class ActionChunk:
     slices: tuple[ActionSlice, ...]
     bundle_hash: str = ""
     timing_ns: dict[str, int] = field(default_factory=dict)
+    observation_digest: int = 0
+    stream_digests: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "slices", tuple(self.slices))

@@ -8,21 +8,20 @@ import threading
 import time
 import traceback
 
-import numpy as np
-from sensor_msgs.msg import Image, JointState
-
+from dex_core.bundle import Bundle
+from dex_core.bundle.probes import Speed
 from dex_core.clock import Priority
 from dex_core.errors import DexError
-from dex_core.policy import MeasuredPoses, Observation, ObservationRefused, StateHistory, load_policy
-from dex_msgs.msg import ActionChunk, MountedHand, PolicyStatus
+from dex_core.policy import ObservationRefused, PolicySpec
+from dex_msgs.msg import ActionChunk, PolicyStatus
 from dex_msgs.srv import SetGoal
+from dex_policy.loading import open_policy
+from dex_policy.observing_node import Observing
 from dex_policy.serving import PolicyServer
 from dex_ros import names, qos
-from dex_ros.convert import chunk_to_msg, image_from_msg, joint_state_from_msg, time_from_msg, time_to_msg
+from dex_ros.convert import chunk_to_msg, time_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
-from dex_ros.mounted import mounted_from_msg
 from dex_ros.node import DexNode, node_parser, spin_main
-from dex_ros.polling import PolledSubscription
 
 IDLE_WAIT_S = 0.1
 POLL_S = 0.015
@@ -39,13 +38,9 @@ class PolicyNode(DexNode):
         self._worker: threading.Thread | None = None
         self._wake = threading.Event()
         self._stop = threading.Event()
-        self._image: PolledSubscription[Image] | None = None
-        self._states: dict[str, PolledSubscription[JointState]] = {}
-        self._history: dict[str, StateHistory] = {}
-        self._hands: dict[str, PolledSubscription[MountedHand]] = {}
-        self._measured: MeasuredPoses | None = None
-        self._picture_ns = 0
-        self._failure = ""
+        self._observing: Observing | None = None
+        self._told_health: str | None = None
+        self._bundle: Bundle | None = None
         self._chunks = self.create_publisher(ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
         self._status = self.create_publisher(PolicyStatus, names.POLICY_STATUS, qos.LATCHED)
         self._service = self.create_service(SetGoal, names.POLICY_SET_GOAL, self._on_set_goal)
@@ -53,48 +48,30 @@ class PolicyNode(DexNode):
     def configure(self) -> None:
         """Loads and verifies the cell's policy and latent bundles; every check of the loader must pass."""
         try:
-            policy, self._bundle = load_policy(self.cell, wall_clock_ns=self.now_ns)
+            policy, self._bundle = open_policy(self.cell, wall_clock_ns=self.now_ns)
         except DexError as error:
             self._publish_status(PolicyStatus.REFUSED, error.code, str(error))
             raise
         self._server = PolicyServer(policy, self.cell.policy)
-        speed = self._bundle.speed
-        level = OK if speed is None or speed.ok else WARN
-        self.diagnostics.set(
-            "bundle",
-            level,
-            f"{policy.spec.name} {self._bundle.manifest.version} on {policy.spec.provider}",
-            {
-                "hash": policy.spec.bundle_hash,
-                "p50_ms": f"{speed.p50_ms:.2f}" if speed else "",
-                "p99_ms": f"{speed.p99_ms:.2f}" if speed else "",
-                "checks": "; ".join(f"{r.number} {r.name}: {r.detail}" for r in self._bundle.report),
-            },
-        )
-        if self._image is None:
-            self._image = PolledSubscription(self, Image, names.IMAGE, qos.SENSOR)
-        for interface in policy.spec.joint_interfaces:
-            if interface not in self._states:
-                self._states[interface] = PolledSubscription(self, JointState, names.device_states(interface), qos.SENSOR)
-        for side in policy.spec.mounted_sides:
-            if side not in self._hands:
-                self._hands[side] = PolledSubscription(self, MountedHand, names.mounted_hand(side), qos.LATCHED)
-        self._measured = MeasuredPoses(self.cell, policy.spec.pose_interfaces)
-        self._history = {interface: StateHistory() for interface in self._states}
+        self._tell_bundle(policy.spec)
+        self._let_go()
+        self._observing = Observing(self, self.cell, policy.spec)
         self._publish_status(PolicyStatus.INACTIVE)
 
     def activate(self) -> None:
         """Starts the inferring thread; refuses a bundle that is too slow for its own budget (``too_slow``)."""
-        speed = self._bundle.speed
-        if speed is not None and speed.p50_ms > speed.budget_ms:
-            speed = self._bundle.measure_speed()  # once more: the machine may have been busy with the start
+        assert self._server is not None
+        speed = self._bundle.speed if self._bundle else None
+        if self._bundle and (self._server.failure or (speed is not None and speed.p50_ms > speed.budget_ms)):
+            speed = self._try_once_more(self._bundle)  # the machine may have been busy with the start, the device may be there again
         if speed is not None and speed.p50_ms > speed.budget_ms:
             raise DexError(f"{speed.graph}: median inference {speed.p50_ms:.1f} ms is above the budget of {speed.budget_ms} ms", code="too_slow")
-        self._failure = ""
+        self._server.recover()
+        self._told_health = None
         self._stop.clear()
         self._worker = threading.Thread(target=self._work, name="inference", daemon=True)
         self._worker.start()
-        self._publish_status(PolicyStatus.READY)
+        self._publish_status(self._state() if self._server.health() else PolicyStatus.READY)
 
     def deactivate(self) -> None:
         """Ends the goal and the thread; no chunk goes out any more."""
@@ -102,17 +79,38 @@ class PolicyNode(DexNode):
         self._publish_status(PolicyStatus.INACTIVE)
 
     def cleanup(self) -> None:
-        """Lets the bundle and the subscriptions go."""
-        for subscription in (self._image, *self._states.values(), *self._hands.values()):
-            if subscription is not None:
-                subscription.destroy()
-        self._image, self._states, self._history, self._hands = None, {}, {}, {}
+        """Lets the policy and the subscriptions go."""
+        self._let_go()
+        if self._server is not None:
+            self._server.policy.close()
         self._server = None
 
     def destroy_node(self) -> None:
         """Ends the inferring thread first."""
         self._end_worker()
         super().destroy_node()
+
+    def _try_once_more(self, bundle: Bundle) -> Speed | None:
+        """Runs the model. Raises DexError ``model_failed``, whatever it raised."""
+        try:
+            return bundle.measure_speed()
+        except Exception as error:
+            raise DexError(f"model {bundle.manifest.name!r} still fails: {error!r}", code="model_failed") from error
+
+    def _tell_bundle(self, spec: PolicySpec) -> None:
+        bundle, values = self._bundle, {"hash": spec.bundle_hash}
+        speed = bundle.speed if bundle else None
+        if bundle is not None:
+            values["checks"] = "; ".join(f"{r.number} {r.name}: {r.detail}" for r in bundle.report)
+        if speed is not None:
+            values.update(p50_ms=f"{speed.p50_ms:.2f}", p99_ms=f"{speed.p99_ms:.2f}")
+        version = f" {bundle.manifest.version}" if bundle else ""
+        self.diagnostics.set("bundle", OK if speed is None or speed.ok else WARN, f"{spec.name}{version} on {spec.provider}", values)
+
+    def _let_go(self) -> None:
+        if self._observing is not None:
+            self._observing.destroy()
+        self._observing = None
 
     def _end_worker(self) -> None:
         if self._server is not None:
@@ -130,8 +128,6 @@ class PolicyNode(DexNode):
                 if request.active:
                     raise DexError("the policy node is not active", code="policy_lost")
             elif request.active:
-                if self._failure:
-                    raise DexError(self._failure, code="policy_lost")
                 goal = server.begin(request.goal_id, request.instruction)
                 response.detail = goal.known_as
             elif not server.end(request.goal_id):
@@ -152,81 +148,65 @@ class PolicyNode(DexNode):
             while not self._stop.is_set():
                 self._round()
         except Exception:  # noqa: BLE001 - a dead worker must be seen, never silent
-            self._failure = f"the inferring thread died: {sys.exc_info()[1]!r}"
-            self.get_logger().fatal(f"{self._failure}\n{traceback.format_exc()}")
+            failure = f"the inferring thread died: {sys.exc_info()[1]!r}"
+            self.get_logger().fatal(f"{failure}\n{traceback.format_exc()}")
             self.heartbeat.reason = "internal_error"
-            self.diagnostics.set("policy", ERROR, self._failure, {"code": "internal_error"})
+            self.diagnostics.set("policy", ERROR, failure, {"code": "internal_error"})
             if self._server is not None:
-                self._server.end()
-            self._publish_status(PolicyStatus.REFUSED, "internal_error", self._failure)
+                self._server.fail(failure)
+            self._publish_status(PolicyStatus.REFUSED, "internal_error", failure)
 
     def _round(self) -> None:
-        server = self._server
-        assert server is not None and self._image is not None and self._measured is not None
-        self._take_mounted(server)
+        server, observing = self._server, self._observing
+        assert server is not None and observing is not None
+        self._take_mounted(server, observing)
+        self._tell_health(server)
         now_ns = time.monotonic_ns()
         if not server.collecting(now_ns):
             self._wake.wait(min(IDLE_WAIT_S, server.wait_s(now_ns)) if server.goal else IDLE_WAIT_S)
             self._wake.clear()
             return
-        self._take_states()
-        message = self._image.take_newest() if self._image.wait(POLL_S) else None
-        if message is not None:
-            self._picture_ns = time.monotonic_ns()
+        stamp_ns = observing.take(POLL_S)
         if not server.due(time.monotonic_ns()):
             return
-        if message is None:
-            self._miss_picture(server)
+        if stamp_ns is None:
+            self._miss_picture(server, observing)
         else:
-            self._infer(server, message)
+            self._infer(server, observing, stamp_ns)
 
-    def _take_mounted(self, server: PolicyServer) -> None:
+    def _take_mounted(self, server: PolicyServer, observing: Observing) -> None:
         """Follows an exchanged hand at once, also between goals."""
-        for side, subscription in self._hands.items():
-            message = subscription.take_newest()
-            if message is None:
-                continue
-            try:
-                hand = mounted_from_msg(message)
-            except DexError as error:
-                self._refused(ObservationRefused(f"mounted hand of the {side} side: {error}", code="hand_unknown"))
-                continue
-            if hand != server.mounted.get(side):
-                self.get_logger().info(f"{hand.embodiment} is mounted on {hand.flange}")
-            server.note_mounted(hand)
-
-    def _take_states(self) -> None:
-        for interface, subscription in self._states.items():
-            message = subscription.take_newest()
-            if message is not None:
-                self._note_state(interface, message)
-
-    def _note_state(self, interface: str, message: JointState) -> None:
         try:
-            self._history[interface].add(joint_state_from_msg(message))
+            for hand in observing.mounted():
+                if hand != server.mounted.get(hand.side):
+                    self.get_logger().info(f"{hand.embodiment} is mounted on {hand.flange}")
+                server.note_mounted(hand)
         except DexError as error:
-            self._refused(ObservationRefused(f"joint state of {interface}: {error}", code=error.code))
+            self._refused(error)
 
-    def _miss_picture(self, server: PolicyServer) -> None:
-        now_ns = time.monotonic_ns()
-        silent_s = min(server.overdue_s(now_ns), (now_ns - self._picture_ns) * 1e-9)
-        if silent_s > self.cell.policy.image_max_age_s:
-            self._refused(ObservationRefused(f"no picture on {names.IMAGE} for more than {self.cell.policy.image_max_age_s} s", code="camera_lost"))
+    def _tell_health(self, server: PolicyServer) -> None:
+        """A model that failed or a server that is gone shows at once, and so does its return."""
+        health = server.health()
+        if health == self._told_health:
+            return
+        self._told_health = health
+        self.heartbeat.reason = "policy_lost" if health else ""
+        self.diagnostics.set("policy", ERROR if health else OK, health or "ready")
+        if health:
+            self.get_logger().error(health)
+        self._publish_status(self._state(), *(("policy_lost", health) if health and not server.status().reason else ()))
+
+    def _miss_picture(self, server: PolicyServer, observing: Observing) -> None:
+        now_ns, limit_s = time.monotonic_ns(), self.cell.policy.image_max_age_s
+        if min(server.overdue_s(now_ns), (now_ns - observing.seen_ns) * 1e-9) > limit_s:
+            self._refused(ObservationRefused(f"no picture on {observing.first_topic} for more than {limit_s} s", code="camera_lost"))
             self._wake.wait(IDLE_WAIT_S)
 
-    def _infer(self, server: PolicyServer, message: Image) -> None:
-        stamp_ns = time_from_msg(message.header.stamp)
-        self._take_states()
+    def _infer(self, server: PolicyServer, observing: Observing, stamp_ns: int) -> None:
         before = server.status()
+        self._take_mounted(server, observing)
         try:
-            image = np.ascontiguousarray(image_from_msg(message))
-        except DexError as error:
-            self._refused(ObservationRefused(str(error), code="image_shape"))
-            return
-        joints = {i: s for i, h in self._history.items() if (s := h.nearest(stamp_ns)) is not None}
-        self._take_mounted(server)
-        try:
-            observation = self._measured.complete(Observation(stamp_ns, {next(iter(server.policy.spec.cameras)): image}, joints, ""), server.mounted)
+            observation = observing.build(stamp_ns, server.mounted)
         except DexError as error:
             self._refused(error)
             return
@@ -271,6 +251,8 @@ class PolicyNode(DexNode):
     def _state(self) -> int:
         if self._server is None or not self.is_active:
             return PolicyStatus.INACTIVE
+        if self._server.health():
+            return PolicyStatus.REFUSED
         return PolicyStatus.RUNNING if self._server.goal else PolicyStatus.READY
 
     def _publish_status(self, state: int, reason: str = "", detail: str = "") -> None:

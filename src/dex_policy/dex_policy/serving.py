@@ -16,7 +16,7 @@ from dex_core.clock import NS
 from dex_core.config import PolicyConfig
 from dex_core.decode import MountedHand
 from dex_core.errors import DexError
-from dex_core.policy import FrozenPictureGuard, Observation, Policy, Prediction, check_observation
+from dex_core.policy import FrozenGuard, Observation, Policy, Prediction, check_observation, stream_digests, whole_digest
 
 EARLY_S = 0.02
 LOOK_AHEAD_S = 0.15
@@ -59,19 +59,20 @@ class PolicyServer:
         self.policy = policy
         self._config = config
         spec = policy.spec
+        self._look_ahead_ns = round((LOOK_AHEAD_S + spec.history * spec.history_dt_s) * NS)
         self._period_ns = round(min(config.replan_period_s, 0.5 * spec.chunk * spec.dt_s) * NS)
         self._lock = threading.Lock()
         self._told = threading.Condition()
         self._mounted: dict[str, MountedHand] = {}
         self._goal: Goal | None = None
         self._fresh_goal = False
-        self._frozen = FrozenPictureGuard()
+        self._frozen = FrozenGuard()
         self._due_ns = 0
         self._sequence = 0
         self._last_stamp_ns = 0
         self._latencies_ms: deque[float] = deque(maxlen=512)
         self.refusals: Counter[str] = Counter()
-        self._reason = self._detail = ""
+        self._reason = self._detail = self._failure = ""
 
     @property
     def goal(self) -> Goal | None:
@@ -94,10 +95,13 @@ class PolicyServer:
 
         Raises:
             DexError: ``busy`` (another goal is served), ``wrong_goal`` (no id), ``instruction_invalid``, ``instruction_unknown``,
-                ``hand_unknown`` (no decoder has told which hand is mounted), ``space_mismatch`` (a hand that the latent space does not have).
+                ``hand_unknown`` (no decoder has told which hand is mounted), ``space_mismatch`` (a hand that the latent space does not have),
+                ``policy_lost`` (the model failed, or the server that runs it is gone).
         """
         if not goal_id:
             raise DexError("goal_id is empty", code="wrong_goal")
+        if why := self.health():
+            raise DexError(why, code="policy_lost")
         known_as = self.policy.check_instruction(instruction)
         self._require_hands()
         with self._lock:
@@ -124,16 +128,16 @@ class PolicyServer:
             now_ns: monotonic time [ns], here and below.
         """
         self._start_if_fresh(now_ns)
-        return self._goal is not None and now_ns >= self._due_ns - LOOK_AHEAD_S * NS
+        return self._goal is not None and not self._failure and now_ns >= self._due_ns - self._look_ahead_ns
 
     def due(self, now_ns: int) -> bool:
         """True when the next picture is to be inferred from; a picture that comes a little early is as good."""
         self._start_if_fresh(now_ns)
-        return self._goal is not None and now_ns >= self._due_ns - EARLY_S * NS
+        return self._goal is not None and not self._failure and now_ns >= self._due_ns - EARLY_S * NS
 
     def wait_s(self, now_ns: int) -> float:
         """How long there is nothing to collect [s]."""
-        return max(0.0, (self._due_ns - now_ns) / NS - LOOK_AHEAD_S)
+        return max(0.0, (self._due_ns - now_ns - self._look_ahead_ns) / NS)
 
     def overdue_s(self, now_ns: int) -> float:
         """How long the next chunk has been due [s]."""
@@ -147,13 +151,13 @@ class PolicyServer:
             now_ns: monotonic. wall_ns: wall clock, for ages against the observation's stamp.
         """
         goal = self._goal
-        if goal is None or observation.stamp_ns <= self._last_stamp_ns:
+        if goal is None or self._failure or observation.stamp_ns <= self._last_stamp_ns:
             return None
         observation = replace(observation, instruction=goal.instruction)
         try:
-            check_observation(observation, self.policy.spec, wall_ns, self._config.image_max_age_s, self._config.state_max_age_s)
-            self._frozen.check(next(iter(observation.images.values())), observation.joints)
-            prediction = self.policy.infer(observation, goal.goal_id, self._sequence + 1)
+            check_observation(observation, self.policy.spec, wall_ns, self._config)
+            self._frozen.check(observation)
+            prediction = self._infer(observation, goal.goal_id)
         except DexError as error:
             self.refuse(error)
             return None
@@ -165,13 +169,30 @@ class PolicyServer:
             self._due_ns = now_ns + self._period_ns
             self._latencies_ms.append(prediction.inference_ms)
             self._reason, self._detail = "", "; ".join(prediction.flags)
-        return prediction
+        return _with_digests(prediction, observation)
 
     def refuse(self, error: DexError) -> None:
         """Counts a refused observation or inference under its reason."""
         with self._lock:
             self.refusals[error.code] += 1
             self._reason, self._detail = error.code, str(error)
+
+    def health(self) -> str | None:
+        """None while goals can be served; else why not: the model failed and must be loaded anew, or a remote one is gone."""
+        return self._failure or self.policy.health()
+
+    @property
+    def failure(self) -> str:
+        """What failed in this process; empty: nothing."""
+        return self._failure
+
+    def fail(self, why: str) -> None:
+        """No chunk is made and no goal taken from now on, until ``recover``; the goal that is served ends with its owner."""
+        self._failure = why
+
+    def recover(self) -> None:
+        """The model works again, as somebody has tried."""
+        self._failure = ""
 
     def status(self) -> ServerStatus:
         """Counters and latencies of this server since its start."""
@@ -188,6 +209,16 @@ class PolicyServer:
                 self._reason,
                 self._detail,
             )
+
+    def _infer(self, observation: Observation, goal_id: str) -> Prediction:
+        """Whatever else than a DexError a model raises (memory, device lost), nothing is known of its state: no goal is served any more."""
+        try:
+            return self.policy.infer(observation, goal_id, self._sequence + 1)
+        except DexError:
+            raise
+        except Exception as error:
+            self.fail(f"model {self.policy.spec.name!r} failed: {error!r}")
+            raise DexError(self._failure, code="model_failed") from error
 
     def _require_hands(self) -> None:
         """Raises DexError unless the policy can move the hands that are mounted, or does not need to know them."""
@@ -209,3 +240,10 @@ class PolicyServer:
             self.policy.reset()
             self._frozen.reset()
             self._sequence, self._last_stamp_ns, self._due_ns = 0, 0, now_ns
+
+
+def _with_digests(prediction: Prediction, observation: Observation) -> Prediction:
+    """The prediction whose chunk tells what was observed, so that a replay of a recording can be held against it."""
+    parts = stream_digests(observation)
+    chunk = replace(prediction.chunk, observation_digest=whole_digest(parts), stream_digests=parts)
+    return replace(prediction, chunk=chunk)

@@ -16,15 +16,13 @@ from sensor_msgs.msg import JointState as JointStateMsg
 
 from dex_core import encodings
 from dex_core.errors import ShapeError
+from dex_core.latency.stages import STAGES
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_msgs.msg import ActionChunk as ActionChunkMsg
 from dex_msgs.msg import ActionSlice as ActionSliceMsg
 from dex_msgs.msg import ChunkTiming
 
 NS = 1_000_000_000
-TIMING_FIELDS = (
-    "observed", "observation_ready", "inference_started", "inferred", "published", "decoded", "accepted", "first_command",
-)
 MAX_STEPS = 4096
 
 
@@ -87,12 +85,12 @@ def _slice_from_msg(msg: ActionSliceMsg) -> ActionSlice:
 
 def timing_to_msg(timing_ns: dict[str, int]) -> ChunkTiming:
     """Stage -> wall-clock ns; stages that did not happen stay zero."""
-    return ChunkTiming(**{k: time_to_msg(v) for k, v in timing_ns.items() if k in TIMING_FIELDS})
+    return ChunkTiming(**{k: time_to_msg(v) for k, v in timing_ns.items() if k in STAGES})
 
 
 def timing_from_msg(msg: ChunkTiming) -> dict[str, int]:
     """Stages that happened -> wall-clock ns."""
-    stamps = {name: time_from_msg(getattr(msg, name)) for name in TIMING_FIELDS}
+    stamps = {name: time_from_msg(getattr(msg, name)) for name in STAGES}
     return {name: stamp for name, stamp in stamps.items() if stamp}
 
 
@@ -101,8 +99,9 @@ def chunk_to_msg(chunk: ActionChunk) -> ActionChunkMsg:
     msg = ActionChunkMsg(
         goal_id=chunk.goal_id, sequence=chunk.sequence, bundle_hash=chunk.bundle_hash, dt_s=chunk.dt_s,
         first_action_offset=chunk.first_action_offset, slices=[_slice_to_msg(s) for s in chunk.slices],
-        timing=timing_to_msg(chunk.timing_ns),
+        timing=timing_to_msg(chunk.timing_ns), observation_digest=chunk.observation_digest,
     )
+    msg.streams, msg.stream_digests = list(chunk.stream_digests), list(chunk.stream_digests.values())
     msg.header.stamp = time_to_msg(chunk.stamp_ns)
     return msg
 
@@ -116,7 +115,8 @@ def chunk_from_msg(msg: ActionChunkMsg) -> ActionChunk:
     return ActionChunk(
         stamp_ns=time_from_msg(msg.header.stamp), goal_id=msg.goal_id, sequence=msg.sequence, dt_s=msg.dt_s,
         first_action_offset=msg.first_action_offset, slices=tuple(_slice_from_msg(s) for s in msg.slices),
-        bundle_hash=msg.bundle_hash, timing_ns=timing_from_msg(msg.timing),
+        bundle_hash=msg.bundle_hash, timing_ns=timing_from_msg(msg.timing), observation_digest=int(msg.observation_digest),
+        stream_digests={name: int(value) for name, value in zip(msg.streams, msg.stream_digests, strict=False)},
     )
 
 

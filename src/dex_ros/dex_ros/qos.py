@@ -11,6 +11,9 @@ def _profile(depth: int, reliability: ReliabilityPolicy, durability: DurabilityP
 SENSOR = _profile(1, ReliabilityPolicy.BEST_EFFORT)
 """Pictures and joint states: only the newest matters, a lost one is replaced by the next."""
 
+STREAM = _profile(32, ReliabilityPolicy.BEST_EFFORT)
+"""Pictures and joint states that are matched by time: the one measured nearest to a stamp may not be the newest."""
+
 HEARTBEAT = _profile(50, ReliabilityPolicy.BEST_EFFORT)
 """One topic for all nodes, so the queue holds one from each."""
 

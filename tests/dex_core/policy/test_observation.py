@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dex_core.config import load_cell
+from dex_core.config import PolicyConfig, load_cell
+from dex_core.errors import ConfigError
 from dex_core.policy import (
-    FrozenPictureGuard,
     InstructionRefused,
     Observation,
     ObservationRefused,
     PolicySpec,
-    StateHistory,
     check_instruction,
     check_observation,
 )
@@ -25,6 +26,7 @@ NOW = 1_700_000_000 * NS
 CELL = load_cell("xarm_bimanual")
 SPEC = PolicySpec("p", "h", "cpu", {"front": (240, 320)}, ("left_arm", "left_hand"), ("left_arm",), 64, 0.05, 1.0, ())
 IMAGE = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+LIMITS = PolicyConfig(image_max_age_s=0.25, state_max_age_s=0.1, image_max_apart_s=0.05)
 KNOWN = ("Push the two tomato cans together", "Return to the rest pose")
 
 
@@ -37,7 +39,7 @@ def refused(image_age_s: float = 0.0, state_apart_s: float = 0.0, **joints: Join
     stamp = NOW - round(image_age_s * NS)
     both = {"left_arm": state(stamp_ns=stamp + round(state_apart_s * NS)), "left_hand": state("left_hand", stamp), **joints}
     try:
-        check_observation(Observation(stamp, {"front": IMAGE}, both, ""), SPEC, NOW, 0.25, 0.1)
+        check_observation(Observation(stamp, {"front": IMAGE}, both, ""), SPEC, NOW, LIMITS)
     except ObservationRefused as error:
         return error.code
     return ""
@@ -51,43 +53,47 @@ def test_fresh_is_taken_and_stale_is_named() -> None:
 
 def test_missing_state_names_the_interface() -> None:
     with pytest.raises(ObservationRefused, match="left_hand") as info:
-        check_observation(Observation(NOW, {"front": IMAGE}, {"left_arm": state()}, ""), SPEC, NOW, 0.25, 0.1)
+        check_observation(Observation(NOW, {"front": IMAGE}, {"left_arm": state()}, ""), SPEC, NOW, LIMITS)
     assert info.value.code == "state_stale"
 
 
-@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=40), st.integers(0, 10**9))
-def test_history_gives_the_nearest(stamps: list[int], wanted: int) -> None:
-    history = StateHistory(depth=64)
-    for stamp in stamps:
-        history.add(state(stamp_ns=stamp))
-    nearest = history.nearest(wanted)
-    assert nearest is not None and abs(nearest.stamp_ns - wanted) == min(abs(s - wanted) for s in stamps)
-    newest = history.newest()
-    assert newest is not None and newest.stamp_ns == max(stamps)
-
-
-def test_history_is_short_and_empty_at_first() -> None:
-    history = StateHistory(depth=3)
-    assert history.nearest(0) is None
-    for stamp in range(10):
-        history.add(state(stamp_ns=stamp))
-    nearest = history.nearest(0)
-    assert nearest is not None and nearest.stamp_ns == 7
-
-
-def test_frozen_picture_needs_motion() -> None:
-    guard = FrozenPictureGuard()
-    for _ in range(5):
-        guard.check(IMAGE, {"left_arm": state()})
-    guard.check(IMAGE, {"left_arm": state(offset=0.04)})
+def test_everything_missing_or_late_is_named_at_once() -> None:
+    spec = replace(SPEC, cameras={"front": (240, 320), "wrist": (240, 320), "head": (240, 320)})
+    seen = Observation(NOW, {"front": IMAGE, "wrist": IMAGE}, {"left_arm": state(stamp_ns=NOW - NS)}, "", image_stamps_ns={"wrist": NOW + NS})
     with pytest.raises(ObservationRefused) as info:
-        guard.check(IMAGE, {"left_arm": state(offset=0.06)})
-    assert info.value.code == "camera_frozen"
-    changed = IMAGE.copy()
-    changed[0, 0, 0] ^= 1
-    guard.check(changed, {"left_arm": state(offset=0.06)})
-    guard.reset()
-    guard.check(changed, {"left_arm": state(offset=0.5)})
+        check_observation(seen, spec, NOW + NS, LIMITS)
+    for text in ("picture of front is 1000 ms old", "picture of wrist is 1000 ms from", "no picture of head", "left_arm is 1000 ms", "no joint state of left_hand"):
+        assert text in str(info.value)
+    assert info.value.code == "camera_lost"
+
+
+def test_each_stream_may_have_a_limit_of_its_own() -> None:
+    own = replace(LIMITS, max_age_s={"left_arm": 0.5, "front": 0.01})
+    late_arm = Observation(NOW, {"front": IMAGE}, {"left_arm": state(stamp_ns=NOW - NS // 3), "left_hand": state("left_hand")}, "")
+    check_observation(late_arm, SPEC, NOW, own)
+    with pytest.raises(ObservationRefused, match="allowed -50 to 10 ms"):
+        check_observation(late_arm, SPEC, NOW + NS // 50, own)
+    with pytest.raises(ConfigError, match="max_age_s.left_arm"):
+        replace(LIMITS, max_age_s={"left_arm": float("nan")})
+    with pytest.raises(ConfigError, match="nobody"):
+        replace(CELL, policy=replace(CELL.policy, max_age_s={"nobody": 0.1}))
+
+
+def test_history_is_whole_or_refused() -> None:
+    spec, joints = replace(SPEC, history=3, history_dt_s=0.1), {"left_arm": state(), "left_hand": state("left_hand")}
+
+    def at(back_ms: int) -> Observation:
+        stamp = NOW - back_ms * 1_000_000
+        return Observation(stamp, {"front": IMAGE}, {name: replace(s, stamp_ns=stamp) for name, s in joints.items()}, "")
+
+    check_observation(replace(at(0), past=(at(200), at(100))), spec, NOW, LIMITS)
+    check_observation(replace(at(0), past=(at(240), at(60))), spec, NOW, LIMITS)
+    for past in ((), (at(100),), (at(200), at(0)), (at(100), at(200)), (at(300), at(100))):
+        with pytest.raises(ObservationRefused) as info:
+            check_observation(replace(at(0), past=past), spec, NOW, LIMITS)
+        assert info.value.code == "history_short"
+    with pytest.raises(ObservationRefused, match="left_arm yet 100 ms before"):
+        check_observation(replace(at(0), past=(at(200), replace(at(100), joints={"left_hand": joints["left_hand"]}))), spec, NOW, LIMITS)
 
 
 @given(st.text(max_size=60), st.text(max_size=60))

@@ -2,24 +2,30 @@
 """Policies: what they see, what they give, and the one that runs an exported bundle."""
 
 from dex_core.policy.base import Observation, Policy, PolicySpec, Prediction
+from dex_core.policy.builder import ObservationBuilder
 from dex_core.policy.chunk_policy import ChunkPolicy
+from dex_core.policy.digest import first_difference, stream_digests, whole_digest
+from dex_core.policy.frozen import FrozenGuard
 from dex_core.policy.instruction import InstructionRefused, check_instruction
 from dex_core.policy.measured import MeasuredPoses
-from dex_core.policy.observation import FrozenPictureGuard, ObservationRefused, StateHistory, check_observation
+from dex_core.policy.observation import ObservationRefused, check_observation
 from dex_core.policy.runtime import load_policy
 
 __all__ = [
     "ChunkPolicy",
-    "FrozenPictureGuard",
+    "FrozenGuard",
     "InstructionRefused",
     "MeasuredPoses",
     "Observation",
+    "ObservationBuilder",
     "ObservationRefused",
     "Policy",
     "PolicySpec",
     "Prediction",
-    "StateHistory",
     "check_instruction",
     "check_observation",
+    "first_difference",
     "load_policy",
+    "stream_digests",
+    "whole_digest",
 ]

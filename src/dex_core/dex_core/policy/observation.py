@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an observation must be before anything is inferred from it: whole, fresh, around one stamp, and not a dead picture."""
+"""What an observation must be before anything is inferred from it: whole, fresh, around one stamp, with something to see."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.clock import NS
+from dex_core.config import PolicyConfig
 from dex_core.errors import DexError, JointNameError
 from dex_core.images import check_rgb, is_blank
 from dex_core.policy.base import Observation, PolicySpec
 from dex_core.types import JointState
 
 MAX_FUTURE_S = 0.05
-FROZEN_MOVE_RAD = 0.05
 LIMIT_MARGIN_RAD = 0.05
 
 
@@ -26,39 +25,71 @@ class ObservationRefused(DexError):
     code = "observation_refused"
 
 
-def check_observation(observation: Observation, spec: PolicySpec, now_ns: int, image_max_age_s: float, state_max_age_s: float) -> None:
-    """Completeness, ages against the one stamp, picture size and content.
+def check_observation(observation: Observation, spec: PolicySpec, now_ns: int, config: PolicyConfig) -> None:
+    """Completeness, ages against the one stamp, picture sizes and content; of the newest observation and of those before it.
 
     Args:
         observation: as collected.
         spec: of the policy that will see it.
         now_ns: wall-clock time now [ns].
-        image_max_age_s: oldest allowed picture [s].
-        state_max_age_s: how far a joint state may be from the picture's stamp [s].
+        config: how old and how far apart its parts may be.
 
     Raises:
-        ObservationRefused: ``camera_lost``, ``image_shape``, ``image_blank``, ``state_stale``.
+        ObservationRefused: ``camera_lost``, ``state_stale``, ``history_short`` name every part that is missing or late; ``image_shape``,
+            ``image_blank``.
     """
-    age_s = (now_ns - observation.stamp_ns) / NS
-    if not -MAX_FUTURE_S <= age_s <= image_max_age_s:
-        raise ObservationRefused(
-            f"picture is {age_s * 1e3:.0f} ms old; allowed {-MAX_FUTURE_S * 1e3:.0f} to {image_max_age_s * 1e3:.0f} ms", code="camera_lost"
-        )
-    for camera, image_hw in spec.cameras.items():
-        image = observation.images.get(camera)
-        if image is None:
-            raise ObservationRefused(f"no picture of camera {camera!r} yet", code="camera_lost")
-        check_picture(image, image_hw, camera)
+    found = [*_late_pictures(observation, spec, config, ""), *_late_states(observation, spec, config, "")]
+    first, age_s = next(iter(spec.cameras), ""), (now_ns - observation.stamp_ns) / NS
+    limit_s = config.max_age_of(first, config.image_max_age_s)
+    if first and not -MAX_FUTURE_S <= age_s <= limit_s:
+        text = f"picture of {first} is {age_s * 1e3:.0f} ms old; allowed {-MAX_FUTURE_S * 1e3:.0f} to {limit_s * 1e3:.0f} ms"
+        found.insert(0, ("camera_lost", text))
+    found += _late_history(observation, spec, config)
+    if found:
+        raise ObservationRefused("; ".join(text for _, text in found), code=found[0][0])
+    for seen in (*observation.past, observation):
+        for camera, image_hw in spec.cameras.items():
+            check_picture(seen.images[camera], image_hw, camera)
+
+
+def _late_pictures(observation: Observation, spec: PolicySpec, config: PolicyConfig, when: str) -> Iterator[tuple[str, str]]:
+    for camera in spec.cameras:
+        if camera not in observation.images:
+            yield "camera_lost", f"no picture of {camera} yet{when}"
+            continue
+        limit_s, apart_s = config.max_age_of(camera, config.image_max_apart_s), abs(observation.image_stamp_ns(camera) - observation.stamp_ns) / NS
+        if apart_s > limit_s:
+            yield "camera_lost", f"picture of {camera} is {apart_s * 1e3:.0f} ms from the stamp{when}; at most {limit_s * 1e3:.0f} ms is allowed"
+
+
+def _late_states(observation: Observation, spec: PolicySpec, config: PolicyConfig, when: str) -> Iterator[tuple[str, str]]:
     for interface in spec.joint_interfaces:
         state = observation.joints.get(interface)
         if state is None:
-            raise ObservationRefused(f"no joint state of {interface} yet", code="state_stale")
-        apart_s = abs(state.stamp_ns - observation.stamp_ns) / NS
-        if apart_s > state_max_age_s:
-            raise ObservationRefused(
-                f"joint state of {interface} is {apart_s * 1e3:.0f} ms from the picture; at most {state_max_age_s * 1e3:.0f} ms is allowed",
-                code="state_stale",
-            )
+            yield "state_stale", f"no joint state of {interface} yet{when}"
+            continue
+        limit_s, apart_s = config.max_age_of(interface, config.state_max_age_s), abs(state.stamp_ns - observation.stamp_ns) / NS
+        if apart_s > limit_s:
+            text = f"joint state of {interface} is {apart_s * 1e3:.0f} ms from the picture{when}; at most {limit_s * 1e3:.0f} ms is allowed"
+            yield "state_stale", text
+
+
+def _late_history(observation: Observation, spec: PolicySpec, config: PolicyConfig) -> Iterator[tuple[str, str]]:
+    if len(observation.past) != spec.history - 1:
+        yield "history_short", f"{len(observation.past)} observations before this one; the policy sees {spec.history - 1}"
+        return
+    next_s = 0.0
+    for back, before in zip(range(1, spec.history), reversed(observation.past), strict=True):
+        wanted_s, back_s = back * spec.history_dt_s, (observation.stamp_ns - before.stamp_ns) / NS
+        if abs(back_s - wanted_s) > config.image_max_apart_s:
+            text = f"the nearest observation to {wanted_s * 1e3:.0f} ms before is from {back_s * 1e3:.0f} ms before"
+            yield "history_short", f"{text}; at most {config.image_max_apart_s * 1e3:.0f} ms off is allowed"
+        elif back_s <= next_s:
+            yield "history_short", f"one picture, of {back_s * 1e3:.0f} ms before, would stand for two; the camera is too slow or has just begun"
+        next_s = back_s
+        when = f" {wanted_s * 1e3:.0f} ms before"
+        yield from _late_pictures(before, spec, config, when)
+        yield from _late_states(before, spec, config, when)
 
 
 def check_picture(image: NDArray[np.uint8], image_hw: tuple[int, int], camera: str) -> None:
@@ -95,52 +126,3 @@ def joints_in_order(state: JointState, names: tuple[str, ...], lower_rad: NDArra
             code="joint_limits",
         )
     return q
-
-
-class StateHistory:
-    """A short memory of one interface's joint states; gives the one nearest to a stamp.
-
-    Args:
-        depth: how many states are kept.
-    """
-
-    def __init__(self, depth: int = 64) -> None:
-        self._states: deque[JointState] = deque(maxlen=depth)
-
-    def add(self, state: JointState) -> None:
-        """Keeps a state; stamps may come out of order."""
-        self._states.append(state)
-
-    def nearest(self, stamp_ns: int) -> JointState | None:
-        """The state measured nearest to ``stamp_ns``, or None when there is none."""
-        return min(self._states, key=lambda s: abs(s.stamp_ns - stamp_ns), default=None)
-
-    def newest(self) -> JointState | None:
-        """The state with the latest stamp, or None."""
-        return max(self._states, key=lambda s: s.stamp_ns, default=None)
-
-
-class FrozenPictureGuard:
-    """Tells a frozen camera: the very same pixels although an arm moved by more than 0.05 rad since they first came."""
-
-    def __init__(self) -> None:
-        self._image: NDArray[np.uint8] | None = None
-        self._joints: dict[str, NDArray[np.float64]] = {}
-
-    def reset(self) -> None:
-        """Forgets the picture."""
-        self._image = None
-
-    def check(self, image: NDArray[np.uint8], joints: Mapping[str, JointState]) -> None:
-        """Raises ObservationRefused ``camera_frozen``."""
-        arms = {k: s.position_rad for k, s in joints.items() if k.endswith("_arm")}
-        if self._image is None or not np.array_equal(image, self._image):
-            self._image, self._joints = image, arms
-            return
-        for interface, position in arms.items():
-            before = self._joints.get(interface)
-            if before is not None and before.shape == position.shape and np.abs(position - before).max() > FROZEN_MOVE_RAD:
-                raise ObservationRefused(
-                    f"the picture has not changed by one pixel while {interface} moved {np.abs(position - before).max():.2f} rad",
-                    code="camera_frozen",
-                )
