@@ -6,9 +6,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from dex_core.bundle import Bundle
+from dex_core.bundle import Bundle, find_bundle
 from dex_core.config import CellConfig
 from dex_core.policy import Policy, load_policy
+from dex_policy.foreign import is_remote, open_foreign
 
 
 def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> tuple[Policy, Bundle | None]:
@@ -18,4 +19,7 @@ def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.tim
         BundleError: a check failed; ``code`` is its reason.
         ConfigError: there is no such bundle.
     """
+    folder = find_bundle(cell.policy.bundle)
+    if is_remote(folder):
+        return open_foreign(folder, cell, wall_clock_ns), None
     return load_policy(cell, wall_clock_ns=wall_clock_ns)
