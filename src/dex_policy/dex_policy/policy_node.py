@@ -52,7 +52,7 @@ class PolicyNode(DexNode):
         except DexError as error:
             self._publish_status(PolicyStatus.REFUSED, error.code, str(error))
             raise
-        self._server = PolicyServer(policy, self.cell.policy)
+        self._server = PolicyServer(policy, self.cell.policy, self.cell.control)
         self._tell_bundle(policy.spec)
         self._let_go()
         self._observing = Observing(self, self.cell, policy.spec)

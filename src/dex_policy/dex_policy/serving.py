@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dex_core.chunks import Committed, Pacing
+from dex_core.chunks.mixing import commit
 from dex_core.clock import NS
-from dex_core.config import PolicyConfig
+from dex_core.config import ControlConfig, PolicyConfig
 from dex_core.decode import MountedHand
 from dex_core.errors import DexError
 from dex_core.policy import FrozenGuard, Observation, Policy, Prediction, check_observation, stream_digests, whole_digest
+from dex_core.types import ActionChunk
 
 EARLY_S = 0.02
 LOOK_AHEAD_S = 0.15
@@ -53,14 +56,16 @@ class PolicyServer:
     Args:
         policy: verified and warm.
         config: periods and ages.
+        control: how its chunks will be scheduled; None: as usual.
     """
 
-    def __init__(self, policy: Policy, config: PolicyConfig) -> None:
+    def __init__(self, policy: Policy, config: PolicyConfig, control: ControlConfig | None = None) -> None:
         self.policy = policy
         self._config = config
         spec = policy.spec
         self._look_ahead_ns = round((LOOK_AHEAD_S + spec.history * spec.history_dt_s) * NS)
-        self._period_ns = round(min(config.replan_period_s, 0.5 * spec.chunk * spec.dt_s) * NS)
+        self._pacing = Pacing(control or ControlConfig(), config.replan_period_s, spec.chunk, spec.dt_s, spec.first_action_offset)
+        self._newest: ActionChunk | None = None
         self._lock = threading.Lock()
         self._told = threading.Condition()
         self._mounted: dict[str, MountedHand] = {}
@@ -166,7 +171,9 @@ class PolicyServer:
                 return None  # the goal ended while the network ran
             self._last_stamp_ns = observation.stamp_ns
             self._sequence += 1
-            self._due_ns = now_ns + self._period_ns
+            self._newest = prediction.chunk
+            latency_ns = prediction.chunk.timing_ns.get("inferred", wall_ns) - observation.stamp_ns
+            self._due_ns = self._pacing.next_ns(now_ns, latency_ns / NS)
             self._latencies_ms.append(prediction.inference_ms)
             self._reason, self._detail = "", "; ".join(prediction.flags)
         return _with_digests(prediction, observation)
@@ -213,12 +220,18 @@ class PolicyServer:
     def _infer(self, observation: Observation, goal_id: str) -> Prediction:
         """Whatever else than a DexError a model raises (memory, device lost), nothing is known of its state: no goal is served any more."""
         try:
-            return self.policy.infer(observation, goal_id, self._sequence + 1)
+            return self.policy.infer(observation, goal_id, self._sequence + 1, self._committed(observation.stamp_ns))
         except DexError:
             raise
         except Exception as error:
             self.fail(f"model {self.policy.spec.name!r} failed: {error!r}")
             raise DexError(self._failure, code="model_failed") from error
+
+    def _committed(self, stamp_ns: int) -> Committed | None:
+        """What the cell will do until the next chunk can arrive, for a policy that minds it; nothing for a cell that stands."""
+        if self._newest is None or self._pacing.standing or not self.policy.spec.continues:
+            return None
+        return commit(self._newest, stamp_ns, self._pacing.frozen_steps)
 
     def _require_hands(self) -> None:
         """Raises DexError unless the policy can move the hands that are mounted, or does not need to know them."""
@@ -239,7 +252,8 @@ class PolicyServer:
             self._fresh_goal = False
             self.policy.reset()
             self._frozen.reset()
-            self._sequence, self._last_stamp_ns, self._due_ns = 0, 0, now_ns
+            self._pacing.latency.begin()
+            self._sequence, self._last_stamp_ns, self._due_ns, self._newest = 0, 0, now_ns, None
 
 
 def _with_digests(prediction: Prediction, observation: Observation) -> Prediction:

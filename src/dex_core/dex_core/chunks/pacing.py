@@ -61,27 +61,40 @@ class Pacing:
         control: its ``schedule`` and ``execution_horizon_s``.
         period_s: between observations, where ``execution_horizon_s`` is 0 [s].
         chunk, dt_s, first_action_offset: of the policy's chunks.
+
+    Attributes:
+        latency: what is known of it.
+        standing: the cell stands when it is looked at.
     """
 
     def __init__(self, control: ControlConfig, period_s: float, chunk: int, dt_s: float, first_action_offset: float) -> None:
         self.latency = LatencyEstimate()
-        self._standing = SCHEDULES[control.schedule].asks_standing
-        self._horizon_s = control.execution_horizon_s or (math.inf if self._standing else period_s)
+        self.standing = SCHEDULES[control.schedule].asks_standing
+        self._horizon_s = control.execution_horizon_s or (math.inf if self.standing else period_s)
         self._span_s, self._dt_s, self._offset_s = (chunk - 1) * dt_s, dt_s, first_action_offset * dt_s
 
     @property
     def steps_needed(self) -> int:
-        """Steps that are executed between an observation and its chunk's first command, at most: ceil((L + jitter) / dt)."""
+        """Steps of a chunk that go by between the policy's observation and the next chunk's first command: ceil((L + jitter) / dt)."""
         return math.ceil((self.latency.median_s + self.latency.jitter_s + AFTER_S) / self._dt_s)
 
-    def next_ns(self, observed_ns: int, given_ns: int) -> int:
-        """When the next observation is due, after a chunk observed at ``observed_ns`` that the policy gave at ``given_ns`` [ns].
+    @property
+    def frozen_steps(self) -> int:
+        """Of the next chunk's own steps, those that will be past when it comes."""
+        return max(0, self.steps_needed - math.floor(self._offset_s / self._dt_s)) if self.latency.known else 0
 
-        A cell that stands is looked at when it has executed what it will. Otherwise the next is due after a period, but as early as it takes to
-        keep ``steps_needed`` of the chunk in hand; never before the policy is free again.
+    def next_ns(self, asked_ns: int, latency_s: float) -> int:
+        """When the policy is to be asked again; where that is past, as soon as it is free.
+
+        A cell that stands is looked at when it has executed what it will. Otherwise the next is due after a period, or earlier, so that
+        ``steps_needed`` of the chunk are left.
+
+        Args:
+            asked_ns: when it was asked for the chunk that it has just given [ns].
+            latency_s: of that chunk, from its observation [s].
         """
-        self.latency.note((given_ns - observed_ns) / NS)
-        if self._standing:
-            return given_ns + round((AFTER_S + min(self._horizon_s, self._span_s) + SETTLE_S) * NS)
+        self.latency.note(latency_s)
+        if self.standing:
+            return asked_ns + round((latency_s + AFTER_S + min(self._horizon_s, self._span_s) + SETTLE_S) * NS)
         reserve_s = self.steps_needed * self._dt_s if self.latency.known else COLD_SHARE * self._span_s
-        return max(given_ns, observed_ns + round(min(self._horizon_s, self._offset_s + self._span_s - reserve_s) * NS))
+        return asked_ns + round(min(self._horizon_s, self._offset_s + self._span_s - reserve_s) * NS)

@@ -61,6 +61,7 @@ class PolicySpec:
         pose_interfaces: arms whose measured grasp-frame poses it needs.
         mounted_sides: sides of which it must be told the mounted hand.
         history: how many observations it sees at once, the newest included. history_dt_s: time between them [s].
+        continues: it can begin a chunk with what is committed of the one before, and is told.
     """
 
     name: str
@@ -77,6 +78,7 @@ class PolicySpec:
     mounted_sides: tuple[str, ...] = ()
     history: int = 1
     history_dt_s: float = 0.0
+    continues: bool = False
 
 
 @dataclass(frozen=True)
