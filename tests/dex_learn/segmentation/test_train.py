@@ -25,7 +25,7 @@ TINY = Training(steps=6, batch=2, widths=(4, 4), half=False)
 
 
 def test_samples_hold_the_click_and_stand_for_all_points_about_it() -> None:
-    batch = Sampler(two_boxes(3), 0).draw(6)
+    batch = Sampler(two_boxes(3)).draw(6, 0)
     assert batch.points_m.shape == (6, POINTS, 3) and batch.clicks_m.shape == (6, 1, 3)
     assert ((batch.weight > 0) | (batch.truth == 0)).all() and (batch.weight[batch.weight > 0] >= 1.0).all()
     for k in range(6):
@@ -38,7 +38,7 @@ def test_samples_hold_the_click_and_stand_for_all_points_about_it() -> None:
 
 
 def test_the_loss_is_least_for_the_truth_and_tells_how_much_overlaps() -> None:
-    batch = Sampler(two_boxes(), 1).draw(3)
+    batch = Sampler(two_boxes()).draw(3, 1)
     right = (20.0 * batch.truth - 10.0).unsqueeze(1).expand(-1, 3, -1)
     sure, unsure = torch.full((3, 3), 8.0), torch.zeros(3, 3)
     good, overlap = loss(right, sure, batch)
@@ -52,7 +52,7 @@ def test_the_loss_is_least_for_the_truth_and_tells_how_much_overlaps() -> None:
 
 
 def test_the_second_click_falls_where_the_mask_is_wrong() -> None:
-    batch, generator = Sampler(two_boxes(), 2).draw(3), torch.Generator().manual_seed(0)
+    batch, generator = Sampler(two_boxes()).draw(3, 2), torch.Generator().manual_seed(0)
     for mask, label in ((torch.full_like(batch.truth, -5.0), 1), (torch.full_like(batch.truth, 5.0), 0)):
         click, labels = wrong_click(mask, batch, generator)
         nearest = (batch.points_m - click).norm(dim=2).argmin(1, keepdim=True)
@@ -61,11 +61,12 @@ def test_the_second_click_falls_where_the_mask_is_wrong() -> None:
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    first = Trainer(two_boxes(2), replace(TINY, steps=3), tmp_path / "x.pt")
-    first.run()
+    whole = Trainer(two_boxes(2), TINY).run()
+    Trainer(two_boxes(2), TINY, tmp_path / "x.pt").run(until=3)
     second = Trainer(two_boxes(2), TINY, tmp_path / "x.pt")
-    assert second.step == 3 and all(torch.equal(a, b) for a, b in zip(first.net.parameters(), second.net.parameters(), strict=True))
-    second.run()
+    assert second.step == 3
+    for a, b in zip(whole.state_dict().values(), second.run().state_dict().values(), strict=True):
+        assert torch.equal(a, b)
     assert second.step == 6 and Trainer(two_boxes(2), TINY, tmp_path / "x.pt").step == 6
     with pytest.raises(DexError, match="another training"):
         Trainer(two_boxes(2), replace(TINY, seed=2), tmp_path / "x.pt")

@@ -23,8 +23,9 @@ from dex_learn.latent.net import LatentNets
 from dex_learn.latent.recipe import Recipe, load_hands, write_curves
 from dex_learn.latent.sampling import near_pinches, uniform
 from dex_learn.latent.scores import pair_tables
-from dex_learn.latent.train import REPORT_EVERY, Training
+from dex_learn.latent.train import Training
 from dex_learn.progress import progress
+from dex_learn.resumable import REPORT_EVERY
 
 NAME = "hand_chunks"
 NOISE = 0.02

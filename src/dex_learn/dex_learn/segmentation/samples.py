@@ -34,12 +34,13 @@ class Batch(NamedTuple):
 class Sampler:
     """Endless batches from stored scenes."""
 
-    def __init__(self, scenes: Scenes, seed: int) -> None:
-        self._scenes, self._rng = scenes, np.random.default_rng(seed)
+    def __init__(self, scenes: Scenes) -> None:
+        self._scenes, self._rng = scenes, np.random.default_rng()
         self._things: dict[int, NDArray[np.int64]] = {}
 
-    def draw(self, batch: int) -> Batch:
-        """A batch of clicks, each in a scene of its own."""
+    def draw(self, batch: int, seed: int) -> Batch:
+        """A batch of clicks, each in a scene of its own; the same seed draws the same."""
+        self._rng = np.random.default_rng(seed)
         rows = [self._one() for _ in range(batch)]
         return Batch(*(torch.from_numpy(np.stack(parts)) for parts in zip(*rows, strict=True)))
 

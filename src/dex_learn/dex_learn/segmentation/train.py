@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,18 +11,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from dex_core.errors import DexError
-from dex_learn.progress import progress
+from dex_learn.resumable import Resumable
 from dex_learn.segmentation.net import WIDTHS, ClickNet
 from dex_learn.segmentation.samples import Batch, Sampler
 from dex_learn.tabletop.store import Scenes
 
-WARM_UP = 100
-CLIP = 2.0
-REPORT_EVERY = 50
 ALL_MASKS = 0.25
 """Weight of the mean loss of all masks beside that of the best one: no mask is left untrained."""
-FLOOR = 0.004
-"""Of the learning rate, relative to its largest."""
 
 
 @dataclass(frozen=True)
@@ -62,130 +54,42 @@ class Training:
             )
 
 
-class Trainer:
+class Trainer(Resumable[ClickNet]):
     """One run, which goes on from its checkpoint.
 
     Args:
         scenes: to click into. training: how. checkpoint: file to write to and to go on from; None: nowhere.
-
-    Attributes:
-        net: as it trains. average: running mean of its weights. step: optimiser steps so far.
-        curves: name -> values, one per ``REPORT_EVERY`` steps.
     """
 
+    TITLE, CLIP, FLOOR = "segmentation", 2.0, 0.004
+
     def __init__(self, scenes: Scenes, training: Training, checkpoint: Path | None = None) -> None:
+        self.training, self._sampler = training, Sampler(scenes)
         torch.manual_seed(training.seed)
-        self.training, self.checkpoint = training, checkpoint
-        self.net = ClickNet(training.widths)
-        self.average = copy.deepcopy(self.net)
+        super().__init__(ClickNet(training.widths), training, checkpoint, training.weight_decay)
         self.net.half = training.half
-        self._optimiser = torch.optim.AdamW(self.net.parameters(), lr=training.learning_rate, betas=(0.9, 0.99), weight_decay=training.weight_decay)
-        self.step, self._spent_s = 0, 0.0
-        self.curves: dict[str, list[float]] = {}
-        self._recent: list[dict[str, float]] = []
-        if checkpoint is not None and checkpoint.is_file():
-            self._restore(checkpoint)
-        self._sampler = Sampler(scenes, training.seed + self.step)
-        self._generator = torch.Generator().manual_seed(training.seed + self.step)
 
-    @property
-    def minutes(self) -> float:
-        """Spent so far, interruptions not counted."""
-        return self._spent_s / 60.0
-
-    @property
-    def settings(self) -> str:
-        """How it was trained, for the record."""
-        return ", ".join(f"{k} {v}" for k, v in asdict(self.training).items())
-
-    def run(self) -> ClickNet:
-        """Trains to the end; returns the averaged network in eval mode."""
-        began = saved = time.monotonic()
-        before = self._spent_s
-        with progress("segmentation", 100.0) as show:
-            while self.step < self.training.steps and self._done() < 1.0:
-                self._recent.append(self._advance(self._done()))
-                self.step += 1
-                self._spent_s = before + time.monotonic() - began
-                if self.step % REPORT_EVERY == 0:
-                    self._note()
-                    show(100.0 * self._done(), ", ".join(f"{k} {v[-1]:.3g}" for k, v in self.curves.items()))
-                if self.checkpoint is not None and time.monotonic() - saved > self.training.save_every_s:
-                    self.save()
-                    saved = time.monotonic()
-        if self.checkpoint is not None:
-            self.save()
-        return self.average.eval()
-
-    def save(self) -> None:
-        """Writes the checkpoint; the old one stays until the new one is whole."""
-        assert self.checkpoint is not None
-        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.checkpoint.with_suffix(".new")
-        torch.save({
-            "step": self.step, "spent_s": self._spent_s, "net": self.net.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self._optimiser.state_dict(), "curves": self.curves, "identity": self._identity(),
-        }, fresh)
-        fresh.replace(self.checkpoint)
-
-    def _restore(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        if state["identity"] != self._identity():
-            text = f"{path} is a checkpoint of another training ({state['identity']}, not {self._identity()}); name another folder, or remove it"
-            raise DexError(text, code="bad_checkpoint")
-        self.net.load_state_dict(state["net"])
-        self.average.load_state_dict(state["average"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self.step, self._spent_s, self.curves = state["step"], state["spent_s"], state["curves"]
-
-    def _identity(self) -> str:
-        """What a checkpoint must have been trained with to be gone on from; how long and how fast may change."""
+    def identity(self) -> str:
+        """The network and its seed; how long and how fast may change."""
         return str({k: v for k, v in asdict(self.training).items() if k in ("widths", "seed")})
 
-    def _done(self) -> float:
-        limit = 60.0 * self.training.minutes
-        return max(self.step / self.training.steps, self._spent_s / limit if limit else 0.0)
-
-    def _advance(self, done: float) -> dict[str, float]:
-        rate = self.training.learning_rate * min(1.0, (self.step + 1) / WARM_UP) * (FLOOR + 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0))))
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate
-        batch = self._sampler.draw(self.training.batch)
-        again = float(torch.rand((), generator=self._generator)) < self.training.second
-        self._optimiser.zero_grad(set_to_none=True)
-        figures = self._learn(batch, again)
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
-        self._optimiser.step()
-        keep = min(self.training.average, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for mean, value in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
-                if mean.is_floating_point():
-                    mean.lerp_(value, 1.0 - keep)
-        return figures
-
-    def _learn(self, batch: Batch, again: bool) -> dict[str, float]:
+    def learn(self) -> dict[str, Tensor]:
         """Gradients of one click, or of two."""
+        batch = self._sampler.draw(self.training.batch, int(torch.randint(2**62, (), generator=self.generator)))
         labels = torch.ones(batch.clicks_m.shape[:2], dtype=torch.int64)
         masks, believed = self.net(batch.points_m, batch.colors, batch.clicks_m, labels)
         total, overlap = loss(masks, believed, batch)
         total.backward()
-        figures = {"loss": float(total.detach()), "iou": float(overlap.mean())}
-        if again:
+        figures = {"loss": total, "iou": overlap.mean()}
+        if float(torch.rand((), generator=self.generator)) < self.training.second:
             chosen = masks.detach()[torch.arange(len(masks)), believed.detach().argmax(1)]
-            click, label = wrong_click(chosen, batch, self._generator)
+            click, label = wrong_click(chosen, batch, self.generator)
             clicks, labels = torch.cat([batch.clicks_m, click], dim=1), torch.cat([labels, label], dim=1)
             masks, believed = self.net(batch.points_m, batch.colors, clicks, labels, chosen)
             second, overlap = loss(masks, believed, batch)
             second.backward()
-            figures["iou2"] = float(overlap.mean())
+            figures["iou2"] = overlap.mean()
         return figures
-
-    def _note(self) -> None:
-        self.curves.setdefault("step", []).append(float(self.step))
-        for name in sorted({k for figures in self._recent for k in figures}):
-            values = [figures[name] for figures in self._recent if name in figures]
-            self.curves.setdefault(name, []).append(sum(values) / len(values))
-        self._recent.clear()
 
 
 def loss(masks: Tensor, believed: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
