@@ -53,13 +53,13 @@ def completion(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(arguments.threads)
     training = Training(steps=arguments.steps, minutes=arguments.minutes, batch=arguments.batch, seed=arguments.seed)
     unseen = data.load(data.make(arguments.work / "tables", "unseen", arguments.unseen))
-    pairs = data.load(data.make(arguments.work / "tables", "train", arguments.scenes))
+    pairs = data.load(data.make(arguments.work / "tables", "varied", arguments.scenes))
     trainer = Trainer(pairs, training, arguments.work / "checkpoint.pt")
     net = trainer.run()
     graph, _, _ = bundle.export(net, unseen)
     found = score(bundle.runner(graph), unseen)
     out = arguments.out or find_share("models") / bundle.NAME
-    words = f"{len(pairs)} things on {arguments.scenes} rendered tables (dex_learn.tabletop, split train)"
+    words = f"{len(pairs)} things on {arguments.scenes} rendered tables (dex_learn.tabletop, split varied)"
     bundle.write(out, net, unseen, training, trainer.step, words, found, code)
     sys.stdout.write(json.dumps({"bundle": str(out), "steps": trainer.step, "scores": found}, indent=1) + "\n")
     return 0

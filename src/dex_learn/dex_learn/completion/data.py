@@ -22,7 +22,7 @@ SEEN, WHOLE = 512, 2048
 FEWEST_SEEN = 60
 """Pixels of a thing below which there is no telling what it is; at 320 x 240, 4 cm at 1 m are 130."""
 SCENES_PER_FILE = 20
-SEEDS = {"train": 0, "unseen": 10**7}
+SEEDS = {"train": 0, "unseen": 10**7, "varied": 2 * 10**7}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from dex_learn.points import farthest_points, gather, group, nearest
 PATCHES, NEIGHBOURS = 64, 16
 SEEN_SEEDS, MIRRORED_SEEDS, FLOOR_SEEDS = 48, 48, 32
 SEEDS, UNFOLDED = SEEN_SEEDS + MIRRORED_SEEDS + FLOOR_SEEDS, 16
-WIDTH, HEADS, GLOBAL = 64, 4, 192
+WIDTH, HEADS, GLOBAL = 96, 4, 256
 BLOCKS_IN, BLOCKS_OUT = 2, 3
 SHIFT, SPREAD = 1.0, 0.5
 """How far a seed may move, and half of what its patch may span, in units."""
