@@ -70,7 +70,7 @@ def segmentation(arguments: argparse.Namespace) -> int:
     draw_masks(work / "masks.png", opened_by(net), unseen)
     provenance = {
         "trained_here": True, "steps": trainer.step, "seed": training.seed, "code": code,
-        "data": f"{arguments.scenes} rendered tabletop scenes of the train split of dex_learn.tabletop, depth noise low, typical and high",
+        "data": f"{arguments.scenes} rendered tabletop scenes of the varied split of dex_learn.tabletop, depth noise low, typical and high",
         "notes": f"dex learn segmentation; {trainer.minutes:.0f} minutes, {trainer.settings}",
     }
     out = arguments.out or find_share("models") / NAME
