@@ -20,6 +20,7 @@ from dex_core.config import CellConfig, load_cell
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_monitor.state_node import StateNode
 from dex_msgs.msg import ActionChunk as ActionChunkMsg
+from dex_msgs.msg import ChunkLatency, ChunkReport
 from dex_ros import convert, names, qos
 from dex_ros.testing import ros_domain, spinning, wait_for
 
@@ -37,19 +38,26 @@ class Peer(Node):
         for message, topic, profile in (
             (String, names.ROBOT_DESCRIPTION, qos.LATCHED), (TFMessage, "/tf", qos.REPORT), (TFMessage, "/tf_static", qos.LATCHED),
             (JointStateMsg, names.JOINT_STATES, qos.REPORT), (MarkerArray, names.PLANNED_CHUNK, qos.REPORT),
+            (ChunkLatency, names.CHUNK_LATENCY, qos.REPORT),
         ):
             self.seen[topic] = []
             self.create_subscription(message, topic, self.seen[topic].append, profile)
         self.outs = {name: self.create_publisher(JointStateMsg, names.device_states(name), qos.SENSOR) for name in STATES}
         self.chunks = self.create_publisher(ActionChunkMsg, names.ACTION_CHUNK, qos.CHUNK)
+        self.decoded = self.create_publisher(ActionChunkMsg, names.DECODED_CHUNK, qos.CHUNK)
+        self.reports = self.create_publisher(ChunkReport, names.CHUNK_REPORT, qos.REPORT)
         self.speaking = set(STATES)
+        self.moving: tuple[str, float] = ("", 0.0)
         self.create_timer(0.02, self.speak)
 
     def speak(self) -> None:
         for name in self.speaking:
             joints = self.cell.interface(name).names
             n = len(joints)
-            state = JointState(joints, np.full(n, 0.25), np.zeros(n), np.full(n, np.nan), time.time_ns())
+            q = np.full(n, 0.25)
+            if name == self.moving[0]:
+                q[0] += max(0.0, time.time() - self.moving[1])
+            state = JointState(joints, q, np.zeros(n), np.full(n, np.nan), time.time_ns())
             self.outs[name].publish(convert.joint_state_to_msg(state))
 
 
@@ -114,3 +122,39 @@ def test_the_planned_path_is_drawn_per_side(bench: tuple[StateNode, Peer]) -> No
     assert [m.ns for m in markers] == ["left_arm", "right_arm"] and all(len(m.points) == 64 for m in markers)
     assert markers[0].points[0].y > 0 > markers[1].points[0].y
     assert markers[0].color != markers[1].color and markers[0].header.frame_id == "world"
+
+
+def _chunk(peer: Peer, sequence: int, slope: float, **more: Any) -> tuple[ActionChunk, ActionChunk]:
+    """A chunk of the left arm standing still, and its decoded part: the first joint of the left hand at ``slope`` [rad/s]."""
+    arm, hand = (peer.cell.interface(name).names for name in ("left_arm", "left_hand"))
+    still = ActionSlice("left_arm", "joint_position", np.full((64, 7), 0.25), arm)
+    rows = np.full((64, len(hand)), 0.25)
+    rows[:, 0] += slope * 0.05 * np.arange(64)
+    stamp = time.time_ns()
+    whole = ActionChunk(stamp, "goal", sequence, 0.05, 0.0, (still,), **more)
+    return whole, ActionChunk(stamp, "goal", sequence, 0.05, 0.0, (ActionSlice("left_hand", "joint_position", rows, hand),))
+
+
+@pytest.mark.parametrize(("slope", "follows", "motion"), [(1.0, True, ChunkLatency.SEEN), (1.0, False, ChunkLatency.MISSED), (0.0, False, ChunkLatency.NONE)])
+def test_the_first_motion_after_a_chunk_is_told(bench: tuple[StateNode, Peer], slope: float, follows: bool, motion: int) -> None:
+    _node, peer = bench
+    for publisher in (peer.chunks, peer.decoded, peer.reports):
+        wait_for(publisher.get_subscription_count, "the subscription")
+    wait_for(lambda: peer.seen[names.JOINT_STATES], "joint states")
+    time.sleep(0.2)
+    whole, part = _chunk(peer, 1, slope)
+    peer.chunks.publish(convert.chunk_to_msg(whole))
+    peer.decoded.publish(convert.chunk_to_msg(part))
+    command_ns = time.time_ns()
+    peer.moving = ("left_hand" if follows else "", command_ns * 1e-9 + 0.05)
+    stages = {"observed": whole.stamp_ns, "published": whole.stamp_ns + 1, "first_command": command_ns}
+    peer.reports.publish(ChunkReport(goal_id="goal", sequence=1, accepted=True, timing=convert.timing_to_msg(stages)))
+    peer.reports.publish(ChunkReport(goal_id="goal", sequence=2, accepted=False, reason="late"))
+    told = wait_for(lambda: peer.seen[names.CHUNK_LATENCY], "the chunk's latency")[-1]
+    timing = convert.timing_from_msg(told.timing)
+    assert told.motion == motion and (told.goal_id, told.sequence) == ("goal", 1)
+    assert {k: v for k, v in timing.items() if k != "first_motion"} == stages
+    assert ("first_motion" in timing) is follows
+    if follows:
+        assert told.joint == peer.cell.interface("left_hand").names[0] and told.from_rest
+        assert timing["first_motion"] >= command_ns + 50_000_000

@@ -169,13 +169,14 @@ _STAGES = (
     ("first command", "accepted_to_first_command"),
     ("camera to first command", "observed_to_first_command"),
     ("of it besides inference", "overhead"),
+    ("first command to first motion, from rest", "first_motion_from_rest"),
 )
 
 
 def _stage_table(latency: dict[str, dict[str, Any]]) -> Table:
-    table = Table("stage", "median ms", "p99 ms", title="How fast each stage ran", title_justify="left")
+    table = Table("stage", "median ms", "p95 ms", "p99 ms", "over budget", title="How fast each stage ran", title_justify="left")
     for label, key in _STAGES:
         figures = latency[key]
         if figures["count"]:
-            table.add_row(label, f"{figures['p50']:.1f}", f"{figures['p99']:.1f}")
+            table.add_row(label, *(f"{figures[p]:.1f}" for p in ("p50", "p95", "p99")), f"{figures['over_budget']:.0%}")
     return table

@@ -26,6 +26,7 @@ TYPES = {
     names.ACTION_CHUNK: "dex_msgs/msg/ActionChunk",
     names.DECODED_CHUNK: "dex_msgs/msg/ActionChunk",
     names.CHUNK_REPORT: "dex_msgs/msg/ChunkReport",
+    names.CHUNK_LATENCY: "dex_msgs/msg/ChunkLatency",
     names.COMMAND_REPORT: "dex_msgs/msg/CommandReport",
     names.POLICY_STATUS: "dex_msgs/msg/PolicyStatus",
     names.SAFETY_STATE: "dex_msgs/msg/SafetyState",
@@ -65,7 +66,7 @@ class Episode:
         states: interface -> received (log time [ns], JointState message), in order of arrival.
         measured, commanded: all joints of the cell over time.
         chunks: as published by the policy; decoded: (goal, sequence) -> hand slices in joint_position.
-        chunk_reports, command_reports, safety, tasks: messages.
+        chunk_reports, chunk_latencies, command_reports, safety, tasks: messages.
         instructions: goal id -> sentence. bundle_hash: of the policy that ran.
     """
 
@@ -77,6 +78,7 @@ class Episode:
     chunks: list[ActionChunk] = field(default_factory=list)
     decoded: dict[tuple[str, int], list[ActionChunk]] = field(default_factory=dict)
     chunk_reports: list[Any] = field(default_factory=list)
+    chunk_latencies: list[Any] = field(default_factory=list)
     command_reports: list[Any] = field(default_factory=list)
     safety: list[Any] = field(default_factory=list)
     tasks: list[Any] = field(default_factory=list)
@@ -140,7 +142,7 @@ def _sort_in(episode: Episode, name: str, message: RawMessage, commands: list[An
         if value.goal_id:
             episode.instructions[value.goal_id] = value.instruction
     else:
-        {names.CHUNK_REPORT: episode.chunk_reports, names.COMMAND_REPORT: episode.command_reports,
+        {names.CHUNK_REPORT: episode.chunk_reports, names.CHUNK_LATENCY: episode.chunk_latencies, names.COMMAND_REPORT: episode.command_reports,
          names.SAFETY_STATE: episode.safety, names.TASK_STATE: episode.tasks}[name].append(value)
 
 

@@ -10,22 +10,27 @@ from typing import Any
 import numpy as np
 
 from dex_core.chunks import Spline, seam_between
+from dex_core.latency import STAGES, LatencyBudget, total_ms
 from dex_core.limits.base import JointLimits
 from dex_core.types import Array
 from dex_eval.episode import Episode, Track
 from dex_eval.replay import Predicted
-from dex_ros.convert import TIMING_FIELDS, timing_from_msg
+from dex_ros.convert import timing_from_msg
 
 POSITION_TOLERANCE_RAD = 1e-6
+LOCAL = tuple(stage for stage in STAGES if stage not in ("request_sent", "queued", "received"))
+"""Stages that every chunk goes through, wherever its policy runs."""
 
 
-def summary(values: Any) -> dict[str, float | int | None]:
-    """{count, p50, p99, max} of the finite values; None where there are none."""
+def summary(values: Any, budget: float | None = None) -> dict[str, float | int | None]:
+    """{count, p50, p95, p99, max} of the finite values, with a budget also {over_budget}, the share above it; None where there are none."""
     array = np.asarray(values, dtype=float).ravel()
     finite = array[np.isfinite(array)]
+    share = {} if budget is None else {"over_budget": float((finite > budget).mean()) if len(finite) else None}
     if not len(finite):
-        return {"count": 0, "p50": None, "p99": None, "max": None}
-    return {"count": len(finite), "p50": float(np.percentile(finite, 50)), "p99": float(np.percentile(finite, 99)), "max": float(finite.max())}
+        return {"count": 0, "p50": None, "p95": None, "p99": None, "max": None, **share}
+    p50, p95, p99 = np.percentile(finite, [50, 95, 99]).tolist()
+    return {"count": len(finite), "p50": p50, "p95": p95, "p99": p99, "max": float(finite.max()), **share}
 
 
 def executed(predictions: list[Predicted], horizon_s: float) -> list[tuple[Predicted, Array]]:
@@ -100,17 +105,27 @@ def recorded_limit_hits(episode: Episode) -> dict[str, int]:
 
 
 def recorded_latency(episode: Episode) -> dict[str, dict[str, float | int | None]]:
-    """Stage -> {count, p50, p99, max} in ms, from the chunk reports: each stage's own time, inference, overhead and the whole."""
+    """Stage -> {count, p50, p95, p99, max, over_budget} in ms, from the chunk reports; ``over_budget`` is a share of 1.
+
+    ``A_to_B`` is B's own time, from A, the stage before it; those of a policy on another machine are there where there was one. ``inference``,
+    ``overhead`` and ``observed_to_first_command`` are of several stages; ``first_motion_from_rest`` is of chunks before which the joints rested.
+    """
     accepted = [report for report in episode.chunk_reports if report.accepted]
     timings = [timing_from_msg(report.timing) for report in accepted]
-    out = {}
-    for before, after in zip(TIMING_FIELDS, TIMING_FIELDS[1:], strict=False):
-        out[f"{before}_to_{after}"] = summary([(t[after] - t[before]) * 1e-6 for t in timings if before in t and after in t])
-    out["inference"] = summary([report.inference_ms for report in accepted])
-    out["overhead"] = summary([report.overhead_ms for report in accepted])
-    out["observed_to_first_command"] = summary(
-        [(t["first_command"] - t["observed"]) * 1e-6 for t in timings if {"observed", "first_command"} <= set(t)]
-    )
+    budget = LatencyBudget.of(episode.cell.policy.latency_budget_ms, episode.cell.policy.stage_budgets_ms)
+    own: dict[str, list[float]] = {f"{before}_to_{after}": [] for before, after in zip(LOCAL, LOCAL[1:], strict=False)}
+    for timing in timings:
+        happened = [stage for stage in STAGES if stage in timing]
+        for before, after in zip(happened, happened[1:], strict=False):
+            own.setdefault(f"{before}_to_{after}", []).append((timing[after] - timing[before]) * 1e-6)
+    seen = [(timing_from_msg(m.timing), m.from_rest) for m in episode.chunk_latencies if m.motion == m.SEEN]
+    motions = [((t["first_motion"] - t["first_command"]) * 1e-6, from_rest) for t, from_rest in seen]
+    own["first_command_to_first_motion"] = [ms for ms, _ in motions]
+    out = {key: summary(values, budget.stages_ms[key.split("_to_")[1]]) for key, values in own.items()}
+    out["first_motion_from_rest"] = summary([ms for ms, from_rest in motions if from_rest], budget.stages_ms["first_motion"])
+    out["inference"] = summary([report.inference_ms for report in accepted], budget.stages_ms["inferred"])
+    out["overhead"] = summary([report.overhead_ms for report in accepted], budget.overhead_ms)
+    out["observed_to_first_command"] = summary([ms for t in timings if (ms := total_ms(t)) is not None], budget.total_ms)
     return out
 
 

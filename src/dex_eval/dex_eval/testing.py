@@ -17,9 +17,9 @@ from dex_core.policy import MeasuredPoses, Observation, load_policy
 from dex_core.policy.runtime import load_side_decoder
 from dex_core.types import JointState
 from dex_eval.bag_writer import BagWriter
-from dex_msgs.msg import ChunkReport, JointCommand, PolicyStatus, TaskState
+from dex_msgs.msg import ChunkLatency, ChunkReport, JointCommand, PolicyStatus, TaskState
 from dex_ros import names
-from dex_ros.convert import chunk_to_msg, image_to_msg, joint_state_to_msg, time_to_msg, timing_to_msg
+from dex_ros.convert import chunk_to_msg, image_to_msg, joint_state_to_msg, time_to_msg, timing_from_msg, timing_to_msg
 
 START_NS = 1_800_000_000_000_000_000
 MS = 1_000_000
@@ -102,7 +102,9 @@ def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], No
         put(names.ACTION_CHUNK, now + 30 * MS, chunk_to_msg(chunk))
         for decoder in decoders:
             put(names.DECODED_CHUNK, now + 40 * MS, chunk_to_msg(decoder.decode(chunk, lambda name: home[name].position_rad)))
-        put(names.CHUNK_REPORT, now + 60 * MS, _report(now, sequence))
+        report = _report(now, sequence)
+        put(names.CHUNK_REPORT, now + 60 * MS, report)
+        put(names.CHUNK_LATENCY, now + 120 * MS, _latency(report, now))
         sequence += 1
     put(names.TASK_STATE, START_NS + length_ms * MS, TaskState(task=cell.sim.task, success=True, progress=1.0))
 
@@ -122,3 +124,12 @@ def _report(now: int, sequence: int) -> ChunkReport:
     report.header.stamp = time_to_msg(now + 50 * MS)
     report.timing = timing_to_msg({name: now + ms * MS for name, ms in stages.items()})
     return report
+
+
+def _latency(report: ChunkReport, now: int) -> ChunkLatency:
+    """Its first motion 30 ms after its first command, the first chunk's from rest."""
+    timing = {**timing_from_msg(report.timing), "first_motion": now + 80 * MS}
+    latency = ChunkLatency(goal_id=report.goal_id, sequence=report.sequence, motion=ChunkLatency.SEEN, from_rest=report.sequence == 0)
+    latency.header.stamp = time_to_msg(now + 120 * MS)
+    latency.timing = timing_to_msg(timing)
+    return latency

@@ -41,6 +41,7 @@ def topics_of(cell: CellConfig) -> tuple[RecordedTopic, ...]:
         RecordedTopic(names.JOINT_COMMAND, "dex_msgs/msg/JointCommand"),
         RecordedTopic(names.COMMAND_REPORT, "dex_msgs/msg/CommandReport"),
         RecordedTopic(names.CHUNK_REPORT, "dex_msgs/msg/ChunkReport"),
+        RecordedTopic(names.CHUNK_LATENCY, "dex_msgs/msg/ChunkLatency"),
         RecordedTopic(names.SAFETY_STATE, "dex_msgs/msg/SafetyState", latched=True),
         RecordedTopic(names.POLICY_STATUS, "dex_msgs/msg/PolicyStatus", latched=True),
         RecordedTopic(names.TASK_STATE, "dex_msgs/msg/TaskState", latched=True),

@@ -118,7 +118,9 @@ def test_every_stage_has_a_budget_and_words():
     assert set(DEFAULTS_MS) == set(STAGES[1:]) == set(WORDS)
 
 
-@pytest.mark.parametrize(("changed", "why"), [({"lunch": 3.0}, "unknown stage 'lunch'"), ({"decoded": 0.0}, "decoded is 0.0 ms"), ({"observed": 1.0}, "observed")])
+@pytest.mark.parametrize(
+    ("changed", "why"), [({"lunch": 3.0}, "unknown stage 'lunch'"), ({"decoded": 0.0}, "decoded is 0.0 ms"), ({"observed": 1.0}, "observed")]
+)
 def test_budgets_are_checked(changed, why):
     with pytest.raises(ConfigError, match=why):
         LatencyBudget.of(100.0, changed)

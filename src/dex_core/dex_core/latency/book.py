@@ -89,7 +89,7 @@ class LatencyBook:
         if name == TOTAL:
             return b.total_ms
         if name == OVERHEAD:
-            return max(b.total_ms - b.stages_ms["inferred"], 1.0)
+            return b.overhead_ms
         return b.stages_ms[STAGES[-1] if name == FROM_REST else name]
 
 

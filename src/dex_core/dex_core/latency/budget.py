@@ -38,6 +38,11 @@ class LatencyBudget:
     total_ms: float = 100.0
     stages_ms: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULTS_MS))
 
+    @property
+    def overhead_ms(self) -> float:
+        """What the total leaves beside the model."""
+        return max(self.total_ms - self.stages_ms["inferred"], LOW_MS)
+
     @classmethod
     def of(cls, total_ms: float, changed_ms: Mapping[str, float]) -> LatencyBudget:
         """The default budgets with those in ``changed_ms`` instead. Raises ConfigError for an unknown stage or a number out of range."""
