@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dex_core.config import load_cell
 from dex_core.errors import DexError
 from dex_core.safety import Mode, SafetyStatus
-from dex_policy.task import Outcome, TaskRun, checked_deadline_s, watched_nodes
+from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, checked_keepalive_s, may_run, watched_nodes
 
 NS = 1_000_000_000
 
@@ -110,3 +110,30 @@ def test_the_judge_of_another_scene_says_nothing_of_this_goal() -> None:
 def test_everyone_needed_is_watched() -> None:
     nodes = [w.node for w in watched_nodes(load_cell("xarm_bimanual"))]
     assert nodes[0] == "gate" and {"policy", "camera", "left_decoder", "right_decoder", "left_arm", "right_hand"} <= set(nodes)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.1, 61.0, math.inf, math.nan])
+def test_a_keepalive_that_makes_no_sense_is_refused(seconds: float) -> None:
+    with pytest.raises(DexError, match="keepalive_s") as info:
+        checked_keepalive_s(seconds)
+    assert info.value.code == "keepalive_invalid" and not may_run(0.0, seconds)
+    assert checked_keepalive_s(0.0) == 0.0 and may_run(10.0, 2.0) and not may_run(-1.0, 2.0)
+
+
+def test_a_client_that_asked_to_be_missed_is_missed() -> None:
+    run = TaskRun("g", "push", NS, 100 * NS, judged="", keepalive_s=2.0)
+    assert run.client_lost(3 * NS) is None
+    lost = run.client_lost(3 * NS + 1)
+    assert lost is not None and (lost.outcome, lost.reason) == (Outcome.ABORTED, "client_lost")
+    run.on_client(3 * NS)
+    run.on_client(2 * NS)  # an older word changes nothing
+    assert run.client_lost(5 * NS) is None and run.client_lost(6 * NS) is not None
+    assert TaskRun("g", "push", 0, NS, judged="").client_lost(10**15) is None, "nobody asked"
+
+
+@pytest.mark.parametrize("reason", ["model_failed", "internal_error"])
+def test_a_model_that_failed_ends_its_goal_at_once(reason: str) -> None:
+    run = TaskRun("g", "push", 0, NS, judged="")
+    assert run.on_policy("other", reason, "x") is None and run.on_policy("g", "camera_lost", "y") is None
+    ending = run.on_policy("g", reason, "MemoryError()")
+    assert ending == Ending(Outcome.ABORTED, "policy_lost", "policy: MemoryError()")

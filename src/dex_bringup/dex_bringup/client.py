@@ -16,6 +16,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import Trigger
+from unique_identifier_msgs.msg import UUID
 
 from dex_core.errors import DeadlineError, DexError
 from dex_msgs.action import RunTask
@@ -25,9 +26,10 @@ from dex_ros import names, qos
 from dex_ros.polling import PolledSubscription
 
 OUTCOMES = {value: name for name, value in vars(RunTask.Result).items() if name.isupper() and isinstance(value, int)} or {
-    1: "SUCCEEDED", 2: "DEADLINE", 3: "CANCELLED", 4: "ABORTED", 5: "REFUSED",
+    1: "SUCCEEDED", 2: "DEADLINE", 3: "CANCELLED", 4: "ABORTED", 5: "REFUSED", 6: "PREEMPTED",
 }
 FIND_S = 4.0
+BEATS_PER_KEEPALIVE = 5.0
 QUIET_S = 0.3  # until the devices' last word of the goal before is said, and until everybody measured the new scene
 
 
@@ -211,7 +213,7 @@ class CellClient:
 
     def run_task(
         self, instruction: str, deadline_s: float = 0.0, on_feedback: Callable[[Any], None] | None = None,
-        tick: Callable[[], None] | None = None, timeout_s: float = 120.0,
+        tick: Callable[[], None] | None = None, timeout_s: float = 120.0, *, preempt: bool = False, keepalive_s: float = 0.0,
     ) -> TaskResult:
         """Sends one RunTask goal and waits for its end.
 
@@ -221,6 +223,8 @@ class CellClient:
             on_feedback: gets dex_msgs RunTask.Feedback.
             tick: called about 20 times a second; raising out of it (also KeyboardInterrupt) cancels the goal first.
             timeout_s: longest silence tolerated beyond the deadline [s].
+            preempt: a goal that is running ends for this one.
+            keepalive_s: the goal ends when this client was not heard for so long, e.g. because it was killed [s]; 0: nobody minds.
 
         Raises:
             DeadlineError: the task node was silent.
@@ -229,7 +233,7 @@ class CellClient:
             self._action = ActionClient(self.node, RunTask, names.RUN_TASK)
         action = self._action
         self.spin_until(action.server_is_ready, f"action {names.RUN_TASK} (node task)", 10.0, tick)
-        goal = RunTask.Goal(instruction=instruction, deadline_s=float(deadline_s))
+        goal = RunTask.Goal(instruction=instruction, deadline_s=float(deadline_s), preempt=preempt, keepalive_s=float(keepalive_s))
         sent = action.send_goal_async(goal, feedback_callback=(lambda m: on_feedback(m.feedback)) if on_feedback else None)
         self.spin_until(sent.done, f"action {names.RUN_TASK} (node task)", 10.0, tick)
         handle = sent.result()
@@ -238,11 +242,17 @@ class CellClient:
                 "REFUSED", "refused", "the task node refused the goal; see its log and /diagnostics", 0.0, 0, float("nan"), float("nan")
             )
         result = handle.get_result_async()
+        alive = self.node.create_publisher(UUID, names.TASK_KEEPALIVE, qos.REPORT)
+        beat = self.node.create_timer(keepalive_s / BEATS_PER_KEEPALIVE, lambda: alive.publish(handle.goal_id)) if keepalive_s else None
         try:
             self.spin_until(result.done, f"action {names.RUN_TASK} (node task)", timeout_s + deadline_s, tick)
         except BaseException:  # also Ctrl-C: the robot is told before the error goes up
             self.spin_until(handle.cancel_goal_async().done, f"cancelling {names.RUN_TASK}", 2.0)
             raise
+        finally:
+            if beat is not None:
+                self.node.destroy_timer(beat)
+            self.node.destroy_publisher(alive)
         found = result.result().result
         return TaskResult(
             OUTCOMES.get(int(found.outcome), f"UNKNOWN_{found.outcome}"), found.reason, found.detail, float(found.duration_s), int(found.chunks),

@@ -30,7 +30,14 @@ OBSERVATION_REASONS = (
     "joint_limits",
     "non_finite",
     "output_range",
+    "state_frozen",
+    "history_short",
+    "policy_lost",
 )
+"""Complaints of the policy that explain why its chunks stopped."""
+MODEL_FAILED = ("model_failed", "internal_error")
+"""Complaints after which no chunk of this goal can come: it ends at once."""
+MIN_KEEPALIVE_S, MAX_KEEPALIVE_S = 0.2, 60.0
 
 
 class Outcome(IntEnum):
@@ -41,6 +48,7 @@ class Outcome(IntEnum):
     CANCELLED = 3
     ABORTED = 4
     REFUSED = 5
+    PREEMPTED = 6
 
 
 class Ending(NamedTuple):
@@ -74,6 +82,26 @@ def checked_deadline_s(requested_s: float, default_s: float) -> float:
     return requested_s or default_s
 
 
+def checked_keepalive_s(requested_s: float) -> float:
+    """How long a client may be silent [s]; 0: for ever.
+
+    Raises:
+        DexError: ``keepalive_invalid`` for anything but 0 or 0.2 to 60 s.
+    """
+    if requested_s and not MIN_KEEPALIVE_S <= requested_s <= MAX_KEEPALIVE_S:
+        text = f"keepalive_s is {requested_s}; allowed 0 (nobody watches the client) or {MIN_KEEPALIVE_S} to {MAX_KEEPALIVE_S} s"
+        raise DexError(text, code="keepalive_invalid")
+    return requested_s
+
+
+def may_run(deadline_s: float, keepalive_s: float) -> bool:
+    """Whether a goal's numbers will do: nobody loses his place to one that would be refused for them."""
+    try:
+        return checked_deadline_s(deadline_s, 1.0) > 0.0 and checked_keepalive_s(keepalive_s) >= 0.0
+    except DexError:
+        return False
+
+
 @dataclass
 class TaskRun:
     """Progress of one armed task. Times are monotonic [ns].
@@ -82,6 +110,7 @@ class TaskRun:
         goal_id, instruction: which task.
         deadline_ns: it ends then at the latest.
         judged: task whose judge says when it is done; empty: nobody does.
+        keepalive_s: the client may be silent for so long; 0: for ever.
         stage: arming, waiting_for_chunk, running, settling.
         progress: 0 to 1, NaN where nobody judges.
     """
@@ -91,6 +120,7 @@ class TaskRun:
     started_ns: int
     deadline_ns: int
     judged: str
+    keepalive_s: float = 0.0
     stage: str = "arming"
     progress: float = math.nan
     chunks: int = 0
@@ -101,6 +131,7 @@ class TaskRun:
     _success_since_ns: int | None = None
     _was_running: bool = False
     _armed_ns: int | None = None
+    _client_ns: int = 0
 
     def armed(self, now_ns: int) -> None:
         """Gate and policy have taken the goal."""
@@ -117,10 +148,23 @@ class TaskRun:
         if self.stage == "waiting_for_chunk":
             self.stage = "running"
 
-    def on_policy(self, goal_id: str, reason: str, detail: str) -> None:
-        """The policy's own complaint about this goal, the likely cause when chunks stop."""
-        if goal_id == self.goal_id:
-            self.policy_reason, self.policy_detail = reason, detail
+    def on_policy(self, goal_id: str, reason: str, detail: str) -> Ending | None:
+        """The policy's own complaint about this goal, the likely cause when chunks stop; an ending when no more can come."""
+        if goal_id != self.goal_id:
+            return None
+        self.policy_reason, self.policy_detail = reason, detail
+        return Ending(Outcome.ABORTED, "policy_lost", f"policy: {detail}") if reason in MODEL_FAILED else None
+
+    def on_client(self, heard_ns: int) -> None:
+        """The client said at that time that it is there [ns]."""
+        self._client_ns = max(self._client_ns, heard_ns)
+
+    def client_lost(self, now_ns: int) -> Ending | None:
+        """An ending when a client that wanted to be watched is silent for too long."""
+        silent_s = (now_ns - max(self._client_ns, self.started_ns)) / NS
+        if not self.keepalive_s or silent_s <= self.keepalive_s:
+            return None
+        return Ending(Outcome.ABORTED, "client_lost", f"the client is silent for {silent_s:.1f} s; it asked to be missed after {self.keepalive_s} s")
 
     def on_judge(self, task: str, success: bool, progress: float, now_ns: int) -> None:
         """The judge's newest view of ``task``; what it says of another scene than the goal's is no success of this goal."""

@@ -14,65 +14,71 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from std_srvs.srv import Trigger
+from unique_identifier_msgs.msg import UUID
 
 from dex_core.clock import NS, Priority
 from dex_core.config import load_task
 from dex_core.errors import DeadlineError, DexError
 from dex_core.policy.instruction import meant_task
-from dex_core.safety import Beat, HeartbeatBook, Mode, SafetyStatus
+from dex_core.safety import Beat, HeartbeatBook
 from dex_msgs.action import RunTask
-from dex_msgs.msg import ChunkReport, Heartbeat, PolicyStatus, SafetyState, TaskState
 from dex_msgs.srv import SetGoal
-from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, watched_nodes
+from dex_policy.news_node import TaskNews
+from dex_policy.ownership import Ownership, Turn
+from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, checked_keepalive_s, may_run, watched_nodes
 from dex_ros import names, qos
 from dex_ros.diagnostics import ERROR, OK, WARN
 from dex_ros.node import DexNode, node_parser, spin_main
-from dex_ros.polling import PolledSubscription
 
 FEEDBACK_PERIOD_S = 0.2
 POLL_S = 0.03
 SERVICE_TIMEOUT_S = 2.0
 DISARM_TIMEOUT_S = 1.0
+REMEMBERED_CLIENTS = 64
 LISTEN_S = 1.0
 """How long missing nodes are waited for before a goal is refused."""
 
 
+class _Ticket:
+    """Stands for one accepted request: the same object in the callback that accepts a goal and in the one that executes it."""
+
+    def __init__(self, request: RunTask.Goal) -> None:
+        self._request = request  # kept, so that no other request can get its id
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Ticket) and self._request is other._request
+
+    def __hash__(self) -> int:
+        return id(self._request)
+
+
 class TaskNode(DexNode):
-    """Serves ``run_task`` (one goal at a time) and ``task/cancel``; survives a crash of the policy."""
+    """Serves ``run_task`` (one goal at a time, a newer one may take its place) and ``task/cancel``; survives a crash of the policy."""
 
     executor_threads = 4
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("task", **kwargs)
         group = ReentrantCallbackGroup()
-        self._lock = threading.Lock()
-        self._busy = False
-        self._cancel, self._closing, self._idle = (threading.Event() for _ in range(3))
-        self._idle.set()
-        self._safety = SafetyStatus()
-        self._safety_heard = False
-        self._judge: TaskState | None = None
-        self._subscriptions_made = False
+        self._places = Ownership()
+        self._closing = threading.Event()
+        self._heard_ns: dict[bytes, int] = {}
+        self._news: TaskNews | None = None
         self._gate = self.create_client(SetGoal, names.GATE_SET_GOAL, callback_group=group)
         self._policy = self.create_client(SetGoal, names.POLICY_SET_GOAL, callback_group=group)
         self._server = ActionServer(
             self, RunTask, names.RUN_TASK, self._execute, callback_group=group, goal_callback=self._on_goal,
             cancel_callback=lambda _handle: CancelResponse.ACCEPT,
         )
+        self._keepalives = self.create_subscription(UUID, names.TASK_KEEPALIVE, self._on_keepalive, qos.REPORT, callback_group=group)
         self._cancel_service = self.create_service(Trigger, names.TASK_CANCEL, self._on_cancel, callback_group=group)
 
     def configure(self) -> None:
         """Reads the cell and subscribes."""
         self._watched = watched_nodes(self.cell)
         self._tasks = tuple(load_task(name) for name in self.cell.sim.every_task) if self.cell.simulated else ()
-        if self._subscriptions_made:
-            return
-        self._safety_sub = PolledSubscription(self, SafetyState, names.SAFETY_STATE, qos.LATCHED)
-        self._beats_sub = PolledSubscription(self, Heartbeat, names.HEARTBEATS, qos.HEARTBEAT)
-        self._judge_sub = PolledSubscription(self, TaskState, names.TASK_STATE, qos.LATCHED)
-        self._reports_sub = PolledSubscription(self, ChunkReport, names.CHUNK_REPORT, qos.REPORT)
-        self._policy_sub = PolledSubscription(self, PolicyStatus, names.POLICY_STATUS, qos.LATCHED)
-        self._subscriptions_made = True
+        if self._news is None:
+            self._news = TaskNews(self)
 
     def activate(self) -> None:
         """Goals are accepted from now on."""
@@ -80,101 +86,113 @@ class TaskNode(DexNode):
         self.diagnostics.set("task", OK, "ready")
 
     def deactivate(self) -> None:
-        """Aborts the running goal and waits until it has ended."""
+        """Aborts the running goal, and one that waits, and waits until they have ended."""
         self._closing.set()
-        self._idle.wait(2.0 * DISARM_TIMEOUT_S + 1.0)
+        self._places.wait_free(2.0 * DISARM_TIMEOUT_S + 1.0)
 
     def destroy_node(self) -> None:
         """Ends the action server first."""
         self._closing.set()
-        self._idle.wait(DISARM_TIMEOUT_S)
+        self._places.wait_free(DISARM_TIMEOUT_S)
         self._server.destroy()
         super().destroy_node()
 
     def _on_goal(self, request: RunTask.Goal) -> GoalResponse:
-        """Exactly one goal at a time; none while the node is not active."""
-        with self._lock:
-            if not self.is_active or self._busy:
-                why = "another goal is running" if self._busy else "the task node is not active"
-                self.get_logger().warning(f"goal {request.instruction!r} rejected: {why}")
-                self.diagnostics.set("rejected goal", WARN, f"{request.instruction!r} rejected: {why}")
-                return GoalResponse.REJECT
-            self._busy = True
-            self._idle.clear()
-            self._cancel.clear()
+        """Exactly one goal at a time, and at most one that waits to take its place; none while the node is not active."""
+        if self.is_active and self._places.claim(_Ticket(request), preempt=request.preempt and may_run(request.deadline_s, request.keepalive_s)):
             return GoalResponse.ACCEPT
+        why = "another goal is running" if self.is_active else "the task node is not active"
+        self.get_logger().warning(f"goal {request.instruction!r} rejected: {why}")
+        self.diagnostics.set("rejected goal", WARN, f"{request.instruction!r} rejected: {why}")
+        return GoalResponse.REJECT
 
     def _on_cancel(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.success = self._busy
-        response.message = "the running task is being cancelled" if self._busy else "no task is running"
-        self._cancel.set()
+        response.success = self._places.cancel_all()
+        response.message = "the running task is being cancelled" if response.success else "no task is running"
         return response
 
+    def _on_keepalive(self, message: UUID) -> None:
+        while len(self._heard_ns) >= REMEMBERED_CLIENTS:
+            self._heard_ns.pop(next(iter(self._heard_ns)), None)
+        self._heard_ns[bytes(message.uuid)] = time.monotonic_ns()
+
     def _execute(self, handle: ServerGoalHandle) -> RunTask.Result:
-        """One goal from acceptance to its terminal state."""
-        goal_id = str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
+        """One goal from acceptance to its terminal state; only then its place goes to the one that waits."""
+        ticket, goal_id = _Ticket(handle.request), str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
         started_ns = time.monotonic_ns()
         run = TaskRun(goal_id, handle.request.instruction, started_ns, started_ns, judged="")
         ending = Ending(Outcome.ABORTED, "internal_error", "the task node failed; see its log")
         try:
-            try:
-                self._prepare(run, handle.request.deadline_s)
-                ending = self._arm(run, handle) or self._watch(run, handle)
-            except DexError as error:
-                ending = Ending(Outcome.REFUSED, error.code, str(error))
-            finally:
-                self._disarm(run)
+            ending = self._run(run, handle, ticket)
+        except DexError as error:
+            ending = Ending(Outcome.REFUSED, error.code, str(error))
         finally:
             self._finish(handle, run, ending)
-            with self._lock:
-                self._busy = False
-            self._idle.set()
+            self._places.release(ticket)
         return self._result(run, ending)
+
+    def _run(self, run: TaskRun, handle: ServerGoalHandle, ticket: _Ticket) -> Ending:
+        """Waits for its turn, arms, watches and disarms; a goal that never had its turn touches neither gate nor policy."""
+        if not self._places.begin(ticket):
+            raise DexError("the goal was accepted, but executed too late: its place is taken", code="refused")
+        run.keepalive_s = checked_keepalive_s(handle.request.keepalive_s)
+        turn = self._places.wait(ticket, lambda: self._stopped(handle, run, ticket) is not None)
+        if turn is not Turn.OWNER:
+            displaced = Ending(Outcome.PREEMPTED, "preempted", "another goal took its place before its turn came")
+            return displaced if turn is Turn.DISPLACED else self._stopped(handle, run, ticket) or displaced
+        try:
+            self._prepare(run, handle.request.deadline_s)
+            return self._arm(run, handle, ticket) or self._watch(run, handle, ticket)
+        finally:
+            self._disarm(run)
 
     def _prepare(self, run: TaskRun, deadline_s: float) -> None:
         seconds = checked_deadline_s(deadline_s, self.cell.policy.goal_deadline_s)
+        run.started_ns = time.monotonic_ns()
         run.deadline_ns = run.started_ns + round(seconds * NS)
         run.judged = meant_task(run.instruction, self._tasks)
 
-    def _arm(self, run: TaskRun, handle: ServerGoalHandle) -> Ending | None:
+    def _arm(self, run: TaskRun, handle: ServerGoalHandle, ticket: _Ticket) -> Ending | None:
         """Checks everyone and arms gate, then policy. Returns an ending when cancelled on the way; raises DexError when refused."""
         book = HeartbeatBook(self._watched, max(self.cell.control.heartbeat_timeout_s, 2.5 * POLL_S))
-        self._beats_sub.take_all()  # beats that waited in the queue are no sign of life
+        news = self._news
+        assert news is not None
+        news.forget_beats()
         give_up_ns = time.monotonic_ns() + round(LISTEN_S * NS)
         while True:
-            self._beats_sub.wait(POLL_S)
-            self._take_beats(book)
-            self._take_news(run)
-            if ending := self._stopped(handle):
+            news.wait_beat(POLL_S)
+            news.take_beats(book)
+            news.take(run)
+            if ending := self._stopped(handle, run, ticket):
                 return ending
             lost = book.lost(time.monotonic_ns())
-            if not lost and self._safety_heard:
+            if not lost and news.heard:
                 break
             if time.monotonic_ns() > give_up_ns:
                 if lost:
                     raise DexError("; ".join(t.detail for t in lost), code=lost[0].reason)
                 raise DexError(f"no safety_state from the gate within {LISTEN_S} s", code="gate_lost")
-        if self._safety.latched:
-            raise DexError(
-                f"the gate is {self._safety.mode.name} since {self._safety.reason} ({self._safety.cause}); call gate/reset first", code="latched"
-            )
+        if (safety := news.safety).latched:
+            raise DexError(f"the gate is {safety.mode.name} since {safety.reason} ({safety.cause}); call gate/reset first", code="latched")
         self._feedback(handle, run)
         self._ask(self._gate, run, "gate", SERVICE_TIMEOUT_S)
         self._ask(self._policy, run, "policy", SERVICE_TIMEOUT_S)
         run.armed(time.monotonic_ns())
         return None
 
-    def _watch(self, run: TaskRun, handle: ServerGoalHandle) -> Ending:
+    def _watch(self, run: TaskRun, handle: ServerGoalHandle, ticket: _Ticket) -> Ending:
         """Follows the armed goal until something ends it."""
         gate = HeartbeatBook(self._watched[:1], max(self.cell.control.heartbeat_timeout_s, 2.5 * POLL_S))
         gate.beat(Beat("gate"), time.monotonic_ns())
+        news = self._news
+        assert news is not None
         feedback_ns = 0
         while True:
-            self._safety_sub.wait(POLL_S)
-            ending = self._take_news(run)
-            self._take_beats(gate)
+            news.wait_safety(POLL_S)
+            ending = news.take(run)
+            news.take_beats(gate)
             now_ns = time.monotonic_ns()
-            ending = self._stopped(handle) or ending or run.on_time(now_ns)
+            ending = self._stopped(handle, run, ticket) or ending or run.on_time(now_ns)
             if ending:
                 return ending
             if lost := gate.lost(now_ns):
@@ -183,37 +201,18 @@ class TaskNode(DexNode):
                 feedback_ns = now_ns
                 self._feedback(handle, run)
 
-    def _stopped(self, handle: ServerGoalHandle) -> Ending | None:
-        if handle.is_cancel_requested or self._cancel.is_set():
-            return Ending(
-                Outcome.CANCELLED, "cancelled", "cancelled by the client" if handle.is_cancel_requested else f"cancelled through {names.TASK_CANCEL}"
-            )
+    def _stopped(self, handle: ServerGoalHandle, run: TaskRun, ticket: _Ticket) -> Ending | None:
+        """What ends a goal from outside: its client, everybody's cancel, this node, another goal."""
+        if handle.is_cancel_requested:
+            return Ending(Outcome.CANCELLED, "cancelled", "cancelled by the client")
+        if self._places.cancelled(ticket):
+            return Ending(Outcome.CANCELLED, "cancelled", f"cancelled through {names.TASK_CANCEL}")
         if self._closing.is_set():
             return Ending(Outcome.ABORTED, "task_lost", "the task node was deactivated")
-        return None
-
-    def _take_beats(self, book: HeartbeatBook) -> None:
-        now_ns = time.monotonic_ns()
-        for m in self._beats_sub.take_all():
-            book.beat(Beat(m.node, m.state, m.executor_age_s, m.reason), now_ns)
-
-    def _take_news(self, run: TaskRun) -> Ending | None:
-        """Takes what gate, policy and judge published; an ending when the gate left RUNNING."""
-        policy = self._policy_sub.take_newest()
-        if policy is not None:
-            run.on_policy(policy.goal_id, policy.reason, policy.detail)
-        for report in self._reports_sub.take_all():
-            run.on_chunk(report.goal_id, report.accepted, report.inference_ms, report.overhead_ms)
-        judge = self._judge_sub.take_newest() or self._judge
-        if judge is not None:
-            self._judge = judge
-            run.on_judge(judge.task, judge.success, judge.progress, time.monotonic_ns())
-        ending = None
-        for m in self._safety_sub.take_all():
-            self._safety_heard = True
-            self._safety = SafetyStatus(Mode(m.mode), m.latched, m.goal_id, m.reason, m.cause, m.detail)
-            ending = ending or run.on_safety(self._safety)
-        return ending
+        if self._places.displaced(ticket):
+            return Ending(Outcome.PREEMPTED, "preempted", "another goal takes its place")
+        run.on_client(self._heard_ns.get(bytes(handle.goal_id.uuid), 0))
+        return run.client_lost(time.monotonic_ns())
 
     def _ask(self, client: Any, run: TaskRun, who: str, timeout_s: float, *, active: bool = True) -> SetGoal.Response:
         """Calls set_goal of gate or policy. Raises DexError with their reason when refused, DeadlineError when silent."""
@@ -247,7 +246,7 @@ class TaskNode(DexNode):
         else:
             handle.abort()
         text = f"{run.instruction!r}: {ending.outcome.name}" + (f" [{ending.reason}] {ending.detail}" if ending.reason else "")
-        good = ending.outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED)
+        good = ending.outcome in (Outcome.SUCCEEDED, Outcome.CANCELLED, Outcome.PREEMPTED)
         self.get_logger().info(text) if good else self.get_logger().warning(text)
         self.diagnostics.set(
             "task",

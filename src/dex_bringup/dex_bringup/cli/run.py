@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   dex run "Return to the rest pose" --deadline 15
   dex run "Push the two tomato cans together" --seed 7    new scene first (simulation)
   dex run "Put the lemon and the lime into the bowl" --seed 7    a scene with the objects that the sentence names
+  dex run "Return to the rest pose" --preempt              a goal that is running ends (PREEMPTED), the robot holds, then this one begins
   dex run "..." --json | jq .outcome
 
 After a stop or a fault the gate is latched: --reset clears it before the goal, so does --seed."""
@@ -30,6 +31,10 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("instruction", help="what to do, in words")
     parser.add_argument("--deadline", type=float, default=0.0, metavar="S", help="give up after so many seconds (default: the cell's)")
+    parser.add_argument("--preempt", action="store_true", help="end a goal that is running, also another client's, and take its place")
+    parser.add_argument(
+        "--keepalive", type=float, default=3.0, metavar="S", help="end the goal when this process was not heard for so long; 0: never (default: 3)"
+    )
     parser.add_argument("--namespace", default="", help="namespace of the cell (default: none)")
     parser.add_argument("--reset", action="store_true", help="reset the gate first if it is latched")
     parser.add_argument("--seed", type=int, default=None, help="put the simulated scene back with this seed first")
@@ -38,6 +43,8 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
     if not (0.0 <= options.deadline < math.inf):
         parser.error(f"--deadline is {options.deadline}; allowed: 0 or more seconds")
+    if options.keepalive and not 0.2 <= options.keepalive <= 60.0:
+        parser.error(f"--keepalive is {options.keepalive}; allowed: 0, or 0.2 to 60 seconds")
     return _run(options)
 
 
@@ -49,7 +56,9 @@ def _run(options: argparse.Namespace) -> int:
             client.new_scene(options.seed, task=options.task or _task_of(options.instruction))
         elif options.reset:
             client.quiet_gate()
-        result = client.run_task(options.instruction, options.deadline, None if options.json else _show_feedback)
+        result = client.run_task(
+            options.instruction, options.deadline, None if options.json else _show_feedback, preempt=options.preempt, keepalive_s=options.keepalive
+        )
     if options.json:
         sys.stdout.write(json.dumps(vars(result)) + "\n")
     else:
