@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from dex_core.config import find_share
-from dex_core.errors import DexError
+from dex_learn.arguments import add_learner, check_counts
 
 WORDS = (
     "Trains the network that completes a thing from the side that was seen. Renders tables, trains, scores on unseen things, writes a bundle.\n"
@@ -22,26 +22,17 @@ EXAMPLES = """example:
 
 def add_completion(commands: argparse._SubParsersAction) -> None:
     """Puts the command into the parser of ``dex learn``."""
-    parser = commands.add_parser(
-        "completion", help=WORDS.split(".")[0], description=f"{WORDS}\n\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(handler=completion)
-    parser.add_argument("--out", type=Path, help="folder of the bundle (models/tabletop_completion)")
+    parser = add_learner(commands, completion, WORDS, EXAMPLES)
     parser.add_argument("--scenes", type=int, default=1000, help="tables to render for training, 5 things each (%(default)s)")
     parser.add_argument("--unseen", type=int, default=60, help="tables with unseen things to score on (%(default)s)")
     parser.add_argument("--minutes", type=float, default=60.0, help="of training at most; the rate falls to nothing by then (%(default)s)")
     parser.add_argument("--steps", type=int, default=100000, help="optimiser steps at most (%(default)s)")
     parser.add_argument("--batch", type=int, default=16, help="things per step (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and batches (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (%(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/dex_completion"), help="folder for rendered tables and checkpoints (%(default)s)")
-    parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
 
 
 def completion(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    if min(arguments.scenes, arguments.unseen, arguments.threads) < 1:
-        raise DexError(f"scenes {arguments.scenes}, unseen {arguments.unseen}, threads {arguments.threads}: at least 1 each", code="bad_argument")
+    check_counts(arguments, "scenes", "unseen", "threads")
     import torch
 
     from dex_learn.completion import bundle, data

@@ -6,10 +6,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from dex_core.config import find_share
-from dex_core.errors import DexError
+from dex_learn.arguments import add_learner, check_counts
 
 WORDS = (
     "Trains the text-conditioned picker of the segmentation node. Renders tabletop scenes, makes up sentences about them, trains a small network "
@@ -25,26 +24,16 @@ UNSEEN_SEED = 900_001
 
 def add_picker(commands: argparse._SubParsersAction) -> None:
     """Puts the command into the parser of ``dex learn``."""
-    parser = commands.add_parser(
-        "picker", help=WORDS.split(".")[0], description=f"{WORDS}\n\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(handler=picker)
-    parser.add_argument("--out", type=Path, help="folder of the bundle (models/tabletop_picker)")
+    parser = add_learner(commands, picker, WORDS, EXAMPLES)
     parser.add_argument("--scenes", type=int, default=3000, help="rendered for training (%(default)s)")
     parser.add_argument("--unseen", type=int, default=500, help="rendered for the scores (%(default)s)")
     parser.add_argument("--sentences", type=int, default=1000, help="of each kind, for the scores (%(default)s)")
     parser.add_argument("--steps", type=int, default=12000, help="optimiser steps (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of scenes, sentences and weights (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch (%(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/dex_picker"), help="folder for rendered tables and the checkpoint (%(default)s)")
-    parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
 
 
 def picker(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    for name in ("scenes", "unseen", "sentences", "steps", "threads"):
-        if getattr(arguments, name) < 1:
-            raise DexError(f"--{name} {getattr(arguments, name)}: at least 1", code="bad_argument")
+    check_counts(arguments, "scenes", "unseen", "sentences", "steps", "threads")
     import torch
 
     from dex_learn.export import code_revision

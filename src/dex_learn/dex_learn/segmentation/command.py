@@ -6,11 +6,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from dex_core.config import find_share
-from dex_core.errors import DexError
+from dex_learn.arguments import add_learner, check_counts
 
 WORDS = (
     "Trains the small promptable segmenter of clouds. Renders tabletop scenes with depth noise, clicks on what is seen in them, trains a network "
@@ -26,28 +25,18 @@ UNSEEN_SEED = 900_001
 
 def add_segmentation(commands: argparse._SubParsersAction) -> None:
     """Puts the command into the parser of ``dex learn``."""
-    parser = commands.add_parser(
-        "segmentation", help=WORDS.split(".")[0], description=f"{WORDS}\n\n{EXAMPLES}", formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(handler=segmentation)
-    parser.add_argument("--out", type=Path, help="folder of the bundle (models/tabletop_segmentation)")
+    parser = add_learner(commands, segmentation, WORDS, EXAMPLES, threads=2)
     parser.add_argument("--scenes", type=int, default=2000, help="rendered for training, 0.5 MB each (%(default)s)")
     parser.add_argument("--unseen", type=int, default=200, help="rendered for the scores (%(default)s)")
     parser.add_argument("--steps", type=int, default=100_000, help="optimiser steps at most (%(default)s)")
     parser.add_argument("--minutes", type=float, default=180.0, help="time of training at most; 0: no limit (%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="clicks per step (%(default)s)")
     parser.add_argument("--learning-rate", type=float, default=2.5e-3, help="the largest (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="of weights and samples (%(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads of torch (%(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("/tmp/dex_segmentation"), help="folder for scenes and checkpoint (%(default)s)")
-    parser.add_argument("--code", default="", help="revision of the code, for the manifest; needed where the code is not in a git checkout")
 
 
 def segmentation(arguments: argparse.Namespace) -> int:
     """Runs the command; returns the exit status."""
-    for name in ("scenes", "unseen", "threads"):
-        if getattr(arguments, name) < 1:
-            raise DexError(f"--{name} {getattr(arguments, name)}: at least 1", code="bad_argument")
+    check_counts(arguments, "scenes", "unseen", "threads")
     import torch
 
     from dex_learn.export import code_revision
