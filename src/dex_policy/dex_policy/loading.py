@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from dex_core.bundle import Bundle, find_bundle
 from dex_core.config import CellConfig
+from dex_core.errors import ConfigError
 from dex_core.policy import Policy, load_policy
 from dex_policy.foreign import is_remote, open_foreign
+from dex_policy.remote.policy import open_remote
 
 
 def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> tuple[Policy, Bundle | None]:
@@ -17,9 +19,13 @@ def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.tim
 
     Raises:
         BundleError: a check failed; ``code`` is its reason.
-        ConfigError: there is no such bundle.
+        ConfigError: there is no such bundle, or a file of secrets is wrong.
     """
     folder = find_bundle(cell.policy.bundle)
     if is_remote(folder):
+        if cell.policy.server is not None:
+            raise ConfigError(f"policy.server is set, but {folder} describes a server of its own; leave one of them out")
         return open_foreign(folder, cell, wall_clock_ns), None
+    if cell.policy.server is not None:
+        return open_remote(cell, wall_clock_ns)
     return load_policy(cell, wall_clock_ns=wall_clock_ns)

@@ -15,6 +15,7 @@ VERBS = {
     "record": "repair a recording that was cut off, or say what is in one",
     "eval": "replay a recording without a robot and score a model on it",
     "bundle": "verify and show model bundles",
+    "serve": "offer model bundles to other machines by an existing inference server",
     "annotate": "write where the robots' keypoints are in recorded or live pictures (COCO)",
     "show": "look at a hand, an arm or a cell in a browser, or draw it",
     "sim": "run the simulator of one device alone, for the vendor's own client",

@@ -13,23 +13,31 @@ from dex_core.decode.mounted import MountedHand
 from dex_core.decode.side import SideDecoder
 from dex_core.errors import BundleError
 from dex_core.policy.chunk_policy import ChunkPolicy
+from dex_core.runtime import OpenSession
 
 
 def load_options(cell: CellConfig, **changes: object) -> LoadOptions:
-    """The options a cell asks of its bundles: provider, threads, latent space."""
-    options = {"cell": cell, "provider": cell.policy.provider, "threads": cell.policy.threads, **changes}
+    """The options a cell asks of its bundles: provider, threads, trust, latent space."""
+    options = {"cell": cell, "provider": cell.policy.provider, "threads": cell.policy.threads, "rules": cell.policy.bundles, **changes}
     return LoadOptions(**options)  # type: ignore[arg-type]
 
 
-def load_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> tuple[ChunkPolicy, Bundle]:
+def load_policy(
+    cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.time_ns, open_session: OpenSession | None = None
+) -> tuple[ChunkPolicy, Bundle]:
     """The policy the cell names, in the latent space the cell names; every load check has passed and the network is warm.
+
+    Args:
+        cell: names both bundles.
+        wall_clock_ns: for the chunks' timing.
+        open_session: runs the policy's graphs elsewhere; the latent space stays here.
 
     Raises:
         BundleError: a check failed; ``code`` is its reason.
         ConfigError: there is no such bundle.
     """
     space = load_bundle(cell.policy.latent_bundle, load_options(cell))
-    bundle = load_bundle(cell.policy.bundle, load_options(cell, space=space))
+    bundle = load_bundle(cell.policy.bundle, load_options(cell, space=space, open_session=open_session))
     return ChunkPolicy(bundle, wall_clock_ns), bundle
 
 
