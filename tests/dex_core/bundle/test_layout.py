@@ -52,8 +52,6 @@ def test_names_of_columns_may_be_left_out(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s[0].update(frame="link_base"), "world"),
-        (lambda s: s[0].pop("frame"), "world"),
         (lambda s: s[0].update(names=["x", "y", "z", "r00", "r01", "r02", "r10", "r11", "r12"]), "r10"),
         (lambda s: s[0].update(interface="left_hand"), "moves an arm"),
         (lambda s: (s[0].update(at=[0, 10]), s[1].update(at=[10, 18])), "10 columns for wrist_pose"),
@@ -64,6 +62,14 @@ def test_bad_wrist_poses(folder: Path, change: Callable[[list[dict]], Any], word
     with pytest.raises(BundleError, match=words) as info:
         load_bundle(folder)
     assert info.value.code == "layout_invalid"
+
+
+@pytest.mark.parametrize("change", [lambda s: s[0].update(frame="link_base"), lambda s: s[0].pop("frame")])
+def test_wrist_poses_are_in_the_world(folder: Path, change: Callable[[list[dict]], Any]) -> None:
+    edit(folder, lambda d: change(outputs(d)))
+    with pytest.raises(BundleError, match="world") as info:
+        load_bundle(folder)
+    assert info.value.code == "frame_unknown"
 
 
 def test_statistics_must_mask_constant_columns(folder: Path) -> None:

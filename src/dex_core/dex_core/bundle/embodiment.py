@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import yaml
-
 from dex_core.bundle.manifest import Embodiment, Manifest, Slice
 from dex_core.config.cell import CellConfig, Interface
-from dex_core.config.strict import build
+from dex_core.config.strict import build, plain_yaml
 from dex_core.errors import BundleError, ConfigError
 
 LIMIT_TOLERANCE_RAD = 0.02
@@ -23,8 +21,8 @@ def parse_embodiments(manifest: Manifest, contents: dict[str, bytes]) -> dict[st
     for name in manifest.embodiments:
         path = f"embodiments/{name}.yaml"
         try:
-            embodiment = build(Embodiment, yaml.safe_load(contents[path].decode("utf-8")), path)
-        except (ConfigError, UnicodeDecodeError, yaml.YAMLError) as error:
+            embodiment = build(Embodiment, plain_yaml(contents[path], path), path)
+        except ConfigError as error:
             raise _fail(f"{path}: {error}") from error
         if embodiment.name != name:
             raise _fail(f"{path} describes {embodiment.name!r}, its name says {name!r}")

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from dex_core.bundle.hashes import sha256_bytes, sha256_file
 from dex_core.bundle.manifest import Manifest
+from dex_core.bundle.signature import SIGNATURES
 from dex_core.errors import BundleError
 
 MANIFEST = "manifest.yaml"
@@ -20,6 +21,8 @@ def referenced_files(manifest: Manifest) -> dict[str, str]:
     needed.update({f"embodiments/{e}.yaml": "embodiments" for e in manifest.embodiments})
     if manifest.normalisation is not None:
         needed[manifest.normalisation.file] = "normalisation.file"
+    if manifest.tokens is not None and manifest.tokens.tokenizer:
+        needed[manifest.tokens.tokenizer] = "tokens.tokenizer"
     return needed
 
 
@@ -39,7 +42,7 @@ def check_files(folder: Path, manifest: Manifest) -> str:
     for path in manifest.files:
         if path not in found:
             raise BundleError(f"{folder / path} is listed but does not exist", code="file_missing")
-    extra = sorted(found - set(manifest.files) - {MANIFEST})
+    extra = sorted(found - set(manifest.files) - {MANIFEST, SIGNATURES})
     if extra:
         raise BundleError(f"{folder / extra[0]} is not listed in {MANIFEST}; remove it or list it", code="file_unlisted")
     return f"{len(manifest.files)} files, all listed, all inside"
@@ -66,6 +69,14 @@ def _walk(folder: Path) -> set[str]:
     return found
 
 
+def check_sizes(folder: Path, manifest: Manifest) -> None:
+    """Every file has the size it should have; nothing is read. Raises BundleError ``hash_mismatch`` with both values."""
+    for path, entry in manifest.files.items():
+        size = (folder / path).stat().st_size
+        if size != entry.bytes:
+            raise BundleError(f"{folder / path}: {size} bytes, the manifest says {entry.bytes}", code="hash_mismatch")
+
+
 def read_verified(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], dict[str, str]]:
     """Bytes and sha256 of every listed file and the manifest; what is loaded later are these very bytes.
 
@@ -78,9 +89,6 @@ def read_verified(folder: Path, manifest: Manifest) -> tuple[dict[str, bytes], d
     hashes: dict[str, str] = {}
     for path, entry in manifest.files.items():
         place = folder / path
-        size = place.stat().st_size
-        if size != entry.bytes:
-            raise BundleError(f"{place}: {size} bytes, the manifest says {entry.bytes}", code="hash_mismatch")
         if path.endswith(".data"):
             hashes[path] = sha256_file(place)
         else:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import onnx
 
+from dex_core.bundle.extents import check_extents
 from dex_core.bundle.manifest import Graph, Manifest, Tensor
 from dex_core.errors import BundleError
 from dex_core.runtime import Session
@@ -28,6 +29,8 @@ def check_model(name: str, graph: Graph, blob: bytes, folder: Path, manifest: Ma
     except Exception as error:  # protobuf's DecodeError moves between its releases
         raise BundleError(f"{where}: no ONNX model: {error}", code="graph_refused") from error
     _check_versions(model, manifest, where)
+    if any(g.sparse_initializer for g in _graphs(model)):
+        raise BundleError(f"{where}: holds sparse tensors, which are not allowed: a few bytes of them ask for any amount", code="graph_refused")
     for tensor in _tensors(model):
         _check_tensor(tensor, graph, folder, manifest, where)
     allowed = set(manifest.runtime.domains)
@@ -35,6 +38,9 @@ def check_model(name: str, graph: Graph, blob: bytes, folder: Path, manifest: Ma
         domain = "" if node.domain == "ai.onnx" else node.domain
         if domain not in allowed:
             raise BundleError(f"{where}: operator {node.domain}::{node.op_type}; allowed domains: {sorted(allowed)}", code="graph_refused")
+        if any(a.HasField("sparse_tensor") or a.sparse_tensors for a in node.attribute):
+            raise BundleError(f"{where}: operator {node.op_type} holds a sparse tensor, which is not allowed", code="graph_refused")
+    check_extents(model, graph, where)
 
 
 def _check_versions(model: onnx.ModelProto, manifest: Manifest, where: str) -> None:
@@ -60,6 +66,15 @@ def _check_tensor(tensor: onnx.TensorProto, graph: Graph, folder: Path, manifest
         _check_external(tensor, needed, graph, folder, manifest, where)
     elif tensor.HasField("raw_data") and len(tensor.raw_data) != needed:
         raise BundleError(f"{where}: tensor {tensor.name!r} has {len(tensor.raw_data)} bytes, its dims need {needed}", code="graph_refused")
+    elif not tensor.HasField("raw_data"):
+        held = sum(len(getattr(tensor, name)) for name in _TYPED)
+        if math.prod(tensor.dims) > _PACKED * held:
+            raise BundleError(f"{where}: tensor {tensor.name!r} has {held} numbers, its dims are {list(tensor.dims)}", code="graph_refused")
+
+
+_TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+_PACKED = 8
+"""Elements of a type narrower than a byte that one number of a list may hold."""
 
 
 def _check_external(tensor: onnx.TensorProto, needed: int, graph: Graph, folder: Path, manifest: Manifest, where: str) -> None:
@@ -68,7 +83,10 @@ def _check_external(tensor: onnx.TensorProto, needed: int, graph: Graph, folder:
     path = (PurePosixPath(graph.file).parent / location).as_posix()
     if ".." in PurePosixPath(location).parts or location.startswith("/") or path not in manifest.files:
         raise BundleError(f"{where}: tensor {tensor.name!r} lies in {location!r}; allowed: files the manifest lists", code="graph_refused")
-    offset, length = int(entries.get("offset", "0") or 0), int(entries.get("length", str(needed)) or needed)
+    try:
+        offset, length = int(entries.get("offset", "0") or 0), int(entries.get("length", str(needed)) or needed)
+    except ValueError as error:
+        raise BundleError(f"{where}: tensor {tensor.name!r} lies at {entries}: {error}", code="graph_refused") from error
     if length != needed or offset < 0 or offset + length > manifest.files[path].bytes:
         raise BundleError(
             f"{where}: tensor {tensor.name!r} needs {needed} bytes at {offset}, {path} has {manifest.files[path].bytes}", code="graph_refused"
@@ -96,9 +114,6 @@ def _nodes(model: onnx.ModelProto) -> Iterable[onnx.NodeProto]:
 def _tensors(model: onnx.ModelProto) -> Iterable[onnx.TensorProto]:
     for graph in _graphs(model):
         yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield sparse.values
-            yield sparse.indices
     for node in _nodes(model):
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -111,11 +126,11 @@ def uses_external_data(blob: bytes) -> bool:
     return any(t.data_location == onnx.TensorProto.EXTERNAL for t in _tensors(onnx.ModelProto.FromString(blob)))
 
 
-def check_interface(session: Session) -> None:
+def check_interface(session: Session, code: str = "interface_mismatch") -> None:
     """Names, types, ranks, fixed and dynamic axes of the file equal the manifest's, both ways.
 
     Raises:
-        BundleError: ``interface_mismatch`` with both values side by side.
+        BundleError: ``code`` with both values side by side.
     """
     for label, declared, found in (
         ("input", session.spec.inputs, session.described_inputs()),
@@ -124,17 +139,17 @@ def check_interface(session: Session) -> None:
         names = [t.name for t in declared]
         if names != [n for n, _, _ in found]:
             raise BundleError(
-                f"graph {session.name!r}: {label}s are {[n for n, _, _ in found]}, the manifest says {names}", code="interface_mismatch"
+                f"graph {session.name!r}: {label}s are {[n for n, _, _ in found]}, the manifest says {names}", code=code
             )
         for tensor, (_, dtype, shape) in zip(declared, found, strict=False):
-            _compare(session.name, label, tensor, dtype, shape)
+            _compare(session.name, label, tensor, dtype, shape, code)
 
 
-def _compare(graph: str, label: str, tensor: Tensor, dtype: str, shape: list) -> None:
+def _compare(graph: str, label: str, tensor: Tensor, dtype: str, shape: list, code: str) -> None:
     axes = zip(tensor.shape, shape, strict=False)
     same = len(shape) == len(tensor.shape) and all((a == b) if isinstance(a, int) else not isinstance(b, int) for a, b in axes)
     if dtype != _ORT_TYPES[tensor.dtype] or not same:
         raise BundleError(
             f"graph {graph!r}: {label} {tensor.name!r} is {dtype} {shape} in the file, {tensor.dtype} {list(tensor.shape)} in the manifest",
-            code="interface_mismatch",
+            code=code,
         )

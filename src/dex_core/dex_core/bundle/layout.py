@@ -11,8 +11,6 @@ from dex_core.bundle.segmentation import check_tensors
 from dex_core.errors import BundleError
 from dex_core.types import POSE_COLUMNS
 
-POSE_FRAME = "world"
-
 
 def _fail(message: str) -> BundleError:
     return BundleError(message, code="layout_invalid")
@@ -81,8 +79,6 @@ def _check_width(where: str, s: Slice) -> None:
 def _check_pose(where: str, s: Slice) -> None:
     if not s.interface.endswith("_arm"):
         raise _fail(f"{where}: a wrist pose moves an arm; allowed: left_arm, right_arm")
-    if s.frame != POSE_FRAME:
-        raise _fail(f"{where}: wrist pose in frame {s.frame!r}; allowed: {POSE_FRAME!r}")
     if s.names and s.names != POSE_COLUMNS:
         raise _fail(f"{where}: columns {list(s.names)} of a wrist pose; allowed: {list(POSE_COLUMNS)}, or none named")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import math
 import time
 import zipfile
 import zlib
@@ -18,10 +19,11 @@ from dex_core.bundle.stats import Statistic
 from dex_core.errors import BundleError, DexError
 from dex_core.runtime import Session, run_rows
 
-MAX_NPZ_BYTES = 1 << 28
+MAX_NPZ_BYTES, MAX_MEMBERS = 1 << 28, 10_000
 PROBES = 64
 _UNREADABLE = (
-    ValueError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    ValueError, KeyError, TypeError, SyntaxError, OSError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error,
+    lzma.LZMAError,
 )
 """What NumPy, zipfile and the decompressors raise at damaged bytes; RuntimeError at encrypted and unknown kinds of zip entries."""
 Case = tuple[dict[str, NDArray], dict[str, NDArray]]
@@ -31,8 +33,7 @@ def unpack_cases(blob: bytes, where: str) -> list[Case]:
     """Golden cases of an npz written by ``pack_cases``; never unpickles. Raises BundleError ``parity_failed``."""
     cases: dict[str, Case] = {}
     try:
-        if sum(i.file_size for i in zipfile.ZipFile(io.BytesIO(blob)).infolist()) > MAX_NPZ_BYTES:
-            raise BundleError(f"{where}: unpacks to more than {MAX_NPZ_BYTES} bytes", code="parity_failed")
+        _check_members(blob, where)
         with np.load(io.BytesIO(blob), allow_pickle=False) as arrays:
             for key in arrays.files:
                 number, direction, name = key.split("/", 2)
@@ -40,6 +41,22 @@ def unpack_cases(blob: bytes, where: str) -> list[Case]:
     except _UNREADABLE as error:
         raise BundleError(f"{where}: no readable npz of golden cases: {error}", code="parity_failed") from error
     return [cases[k] for k in sorted(cases, key=str)]
+
+
+def _check_members(blob: bytes, where: str) -> None:
+    """Each array is as long as its header says, before room is made for it; all together are not too much."""
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        entries = archive.infolist()
+        if len(entries) > MAX_MEMBERS or sum(e.file_size for e in entries) > MAX_NPZ_BYTES:
+            text = f"{len(entries)} arrays of {sum(e.file_size for e in entries)} bytes; at most {MAX_MEMBERS} of {MAX_NPZ_BYTES} are allowed"
+            raise BundleError(f"{where}: {text}", code="parity_failed")
+        for entry in entries:
+            with archive.open(entry) as member:
+                version = np.lib.format.read_magic(member)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(member)
+            if dtype.hasobject or math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise BundleError(f"{where}: {entry.filename} says {dtype} {shape} and has {entry.file_size} bytes", code="parity_failed")
 
 
 def check_parity(session: Session, blob: bytes) -> float:
@@ -58,7 +75,8 @@ def check_parity(session: Session, blob: bytes) -> float:
         try:
             outputs = session.run(inputs)
         except DexError as error:
-            raise BundleError(f"{spec.file}: case {number}: {error}", code="parity_failed") from error
+            code = "too_slow" if error.code == "too_slow" else "parity_failed"
+            raise BundleError(f"{spec.file}: case {number}: {error}", code=code) from error
         if set(expected) != set(outputs) or not any(np.any(v) for v in expected.values()):
             raise BundleError(
                 f"{spec.file}: case {number} holds outputs {sorted(expected)} (all zero: {not any(np.any(v) for v in expected.values())})",
@@ -196,3 +214,17 @@ def measure_speed(session: Session, blob: bytes, runs: int, budget_ms: float) ->
         session.run(inputs)
         times.append((time.perf_counter_ns() - start) * 1e-6)
     return Speed(session.name, float(np.median(times)), float(np.quantile(times, 0.99)), budget_ms)
+
+
+def check_remote(session: Session, inputs: dict[str, NDArray]) -> str:
+    """One timed request. Raises BundleError ``remote_mismatch`` where it fails, or came back before it was sent."""
+    start = time.perf_counter_ns()
+    try:
+        session.run(inputs)
+    except DexError as error:
+        raise BundleError(f"graph {session.name!r}: {error}", code="remote_mismatch") from error
+    took_ms, stamps = (time.perf_counter_ns() - start) * 1e-6, dict(session.stamps_ns())
+    if stamps.get("received", 0) < stamps.get("sent", 0):
+        text = f"received at {stamps['received']} ns, sent at {stamps['sent']} ns"
+        raise BundleError(f"graph {session.name!r}: {text}", code="remote_mismatch")
+    return f"{session.name}: {took_ms:.1f} ms there and back by {session.provider}"

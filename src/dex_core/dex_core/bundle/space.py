@@ -3,8 +3,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from dex_core.bundle.loaded import Bundle, LoadOptions
 from dex_core.errors import BundleError, ConfigError
+
+if TYPE_CHECKING:
+    from dex_core.decode.mounted import MountedHand
 
 
 def check_space(b: Bundle) -> str:
@@ -35,7 +40,21 @@ def check_space(b: Bundle) -> str:
             raise BundleError(
                 f"{interface.side}_{interface.robot.name} is mounted, space {space.name!r} has {list(space.embodiments)}", code="space_mismatch"
             )
-    return f"{space.name} {space.version}, {len(required[0].anchors)} anchor(s) equal"
+    for hand in b.options.mounted.values():
+        check_mounted(b.space, hand)
+    told = f", {len(b.options.mounted)} running decoder(s) of it" if b.options.mounted else ""
+    return f"{space.name} {space.version}, {len(required[0].anchors)} anchor(s) equal{told}"
+
+
+def check_mounted(space: Bundle, hand: MountedHand) -> None:
+    """The decoder that runs for a hand decodes with the very graph of this space. Raises BundleError ``space_mismatch`` with both values."""
+    graph = f"{hand.embodiment}/decoder"
+    if hand.embodiment not in space.embodiments:
+        raise BundleError(f"{hand.embodiment} is mounted; latent space {space.manifest.name!r} has {list(space.embodiments)}", code="space_mismatch")
+    found = space.graph_sha256(graph)
+    if hand.decoder_sha256 != found:
+        text = f"is decoded by graph {hand.decoder_sha256[:16] or 'unknown'}; {graph} of space {space.manifest.name!r} is {found[:16]}"
+        raise BundleError(f"{hand.embodiment} {text}", code="space_mismatch")
 
 
 def _resolve_space(b: Bundle, name: str) -> Bundle:
@@ -47,7 +66,7 @@ def _resolve_space(b: Bundle, name: str) -> Bundle:
         chosen = sibling if sibling.is_dir() else name
     from dex_core.bundle.load import load_bundle  # a policy loads its space as anybody loads a bundle
 
-    options = LoadOptions(cell=b.options.cell, provider=b.options.provider, threads=b.options.threads)
+    options = LoadOptions(cell=b.options.cell, provider=b.options.provider, threads=b.options.threads, rules=b.options.rules)
     try:
         return load_bundle(chosen, options)
     except ConfigError as error:

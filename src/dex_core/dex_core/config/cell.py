@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from dex_core.config.bundles import BundleRules
 from dex_core.config.camera import EXTERNAL, TOPIC_WORD, CameraConfig
 from dex_core.config.perception import PerceptionConfig
 from dex_core.config.policy_server import PolicyServerConfig
@@ -15,6 +16,7 @@ from dex_core.config.robot import SIMULATED, TRANSPORTS, JointLimit, Pose, Robot
 from dex_core.config.safety import SafetyConfig, SafetyProfile, load_profile
 from dex_core.config.strict import bounded, choice, to_plain
 from dex_core.errors import ConfigError
+from dex_core.latency.budget import check_stage_budgets
 
 SIDES = ("left", "right")
 SCHEDULE_NAMES = ("synchronous", "asynchronous", "ensemble", "blending", "real_time")
@@ -150,21 +152,28 @@ class PolicyConfig:
         state_max_age_s: how far a joint state may be from the stamp.
         max_age_s: camera or interface -> its own limit, instead of the one of its kind.
         server: what runs the bundle's graphs instead of this machine; the bundle here stays the authority on what they are.
+        latency_budget_ms: of a chunk from exposure to first command, the model included; what is above is counted and shown, not refused.
+        bundles: how far bundles are trusted, what they may take, how they are tuned.
+        stage_budgets_ms: stage -> its own budget, see ``dex_core.latency.budget`` for the stages and their defaults.
     """
 
     bundle: str = "xl_vla_tabletop"
     latent_bundle: str = "hand_latents"
-    replan_period_s: float = bounded(0.05, 30.0, default=0.8)
+    replan_period_s: float = bounded(0.001, 30.0, default=0.8)
     image_max_age_s: float = bounded(0.01, 10.0, default=0.25)
     image_max_apart_s: float = bounded(0.001, 10.0, default=0.06)
     state_max_age_s: float = bounded(0.005, 10.0, default=0.10)
     max_age_s: dict[str, float] = field(default_factory=dict)
     goal_deadline_s: float = bounded(0.5, 3600.0, default=40.0)
-    provider: str = choice("auto", "cpu", "cuda", default="auto")
+    provider: str = choice("auto", "cpu", "cuda", "tensorrt", default="auto")
     threads: int = bounded(1, 64, default=1)
+    bundles: BundleRules = BundleRules()
     server: PolicyServerConfig | None = None
+    latency_budget_ms: float = bounded(1.0, 60_000.0, default=100.0)
+    stage_budgets_ms: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_stage_budgets(self.stage_budgets_ms)
         for stream, limit_s in self.max_age_s.items():
             if not 0.001 <= limit_s <= 10.0:
                 raise ConfigError(f"max_age_s.{stream} is {limit_s}; allowed 0.001 to 10 s")

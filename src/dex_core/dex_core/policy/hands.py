@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dex_core.bundle.load import Bundle
+from dex_core.bundle.space import check_mounted
 from dex_core.decode.latent import LatentDecoder
 from dex_core.decode.mounted import MountedHand
+from dex_core.errors import BundleError
 from dex_core.policy.base import Observation
 from dex_core.policy.observation import ObservationRefused, joints_in_order
 from dex_core.types import ActionSlice, Array
@@ -40,18 +42,10 @@ class HandLatents:
 
     def check(self, hand: MountedHand) -> None:
         """Raises ObservationRefused ``space_mismatch`` unless the space holds the very graph that decodes this hand."""
-        graph = f"{hand.embodiment}/decoder"
-        if hand.embodiment not in self._space.embodiments:
-            raise ObservationRefused(
-                f"{hand.embodiment} is mounted; latent space {self._space.manifest.name!r} has {list(self._space.embodiments)}", code="space_mismatch"
-            )
-        found = self._space.graph_sha256(graph)
-        if hand.decoder_sha256 != found:
-            raise ObservationRefused(
-                f"{hand.embodiment} is decoded by graph {hand.decoder_sha256[:16] or 'unknown'}; {graph} of space {self._space.manifest.name!r} is "
-                f"{found[:16]}",
-                code="space_mismatch",
-            )
+        try:
+            check_mounted(self._space, hand)
+        except BundleError as error:
+            raise ObservationRefused(str(error), code=error.code) from error
 
     def follow(self, mounted: Mapping[str, MountedHand]) -> None:
         """Takes what is mounted now; latents of a hand that is no longer there are forgotten.

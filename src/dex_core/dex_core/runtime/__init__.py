@@ -3,6 +3,23 @@
 
 from dex_core.runtime.base import OpenSession, Session, check_inputs, check_outputs, run_rows
 from dex_core.runtime.onnx import OnnxSession, open_session
-from dex_core.runtime.providers import PROVIDERS, choose_provider
+from dex_core.runtime.providers import PROVIDERS, choose_provider, provider_chain
+from dex_core.runtime.settings import Settings
+from dex_core.runtime.tuning import LARGEST_BYTES, Tuning, tune
 
-__all__ = ["PROVIDERS", "OnnxSession", "OpenSession", "Session", "check_inputs", "check_outputs", "choose_provider", "open_session", "run_rows"]
+__all__ = [
+    "LARGEST_BYTES",
+    "PROVIDERS",
+    "OnnxSession",
+    "OpenSession",
+    "Session",
+    "Settings",
+    "Tuning",
+    "check_inputs",
+    "check_outputs",
+    "choose_provider",
+    "open_session",
+    "provider_chain",
+    "run_rows",
+    "tune",
+]

@@ -67,10 +67,22 @@ def check_inputs(name: str, spec: Graph, inputs: Mapping[str, NDArray]) -> None:
         _check(f"graph {name!r}: input {tensor.name!r}", spec, tensor, inputs[tensor.name], axes)
 
 
-def check_outputs(name: str, outputs: Mapping[str, NDArray]) -> None:
-    """Raises NonFiniteError naming the output that holds NaN or infinity."""
-    for output, value in outputs.items():
-        _check_finite(f"graph {name!r}: output {output!r}", value)
+def check_outputs(name: str, spec: Graph, outputs: Mapping[str, NDArray]) -> None:
+    """Exactly the declared outputs, right type, rank and fixed axes, finite: wherever they were computed.
+
+    Raises:
+        ShapeError: other keys, element type or shape.
+        NonFiniteError: NaN or infinity.
+    """
+    wanted = [t.name for t in spec.outputs]
+    if set(outputs) != set(wanted):
+        raise ShapeError(f"graph {name!r}: outputs {sorted(outputs)}, expected exactly {sorted(wanted)}")
+    for tensor in spec.outputs:
+        where, value = f"graph {name!r}: output {tensor.name!r}", outputs[tensor.name]
+        fixed = all(a == b for a, b in zip(tensor.shape, value.shape, strict=False) if isinstance(a, int))
+        if value.dtype != np.dtype(tensor.dtype) or value.ndim != len(tensor.shape) or not fixed:
+            raise ShapeError(f"{where} is {value.dtype} {value.shape}; expected {tensor.dtype} {list(tensor.shape)}")
+        _check_finite(where, value)
 
 
 def _check(where: str, spec: Graph, tensor: Tensor, value: NDArray, axes: dict[str, int]) -> None:

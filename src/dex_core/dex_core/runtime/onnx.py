@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import onnxruntime as ort
@@ -11,47 +13,52 @@ from numpy.typing import NDArray
 
 from dex_core.errors import BundleError
 from dex_core.runtime.base import Described, check_inputs, check_outputs
-from dex_core.runtime.providers import PROVIDERS
+from dex_core.runtime.binding import BoundRun
+from dex_core.runtime.providers import PROVIDERS, provider_chain
+from dex_core.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from dex_core.bundle.manifest import Graph
 
+PLAIN = Settings()
 
-def open_session(what: str, model: bytes | str, provider: str, threads: int) -> ort.InferenceSession:
-    """A model file or its bytes, ready to run.
 
-    Args:
-        what: names it in errors. provider: ``cpu`` or ``cuda``. threads: of one operator.
+def open_session(what: str, model: bytes | str, settings: Settings) -> ort.InferenceSession:
+    """A model file or its bytes, ready to run. ``what`` names it in errors.
 
     Raises:
         BundleError: ``graph_refused``, onnxruntime does not take it; ``provider_missing``, it took another provider.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = ort.InferenceSession(model, options, providers=[PROVIDERS[provider]])
+        session = ort.InferenceSession(model, settings.session_options(), providers=provider_chain(settings))
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise BundleError(f"{what}: onnxruntime refuses it: {error}", code="graph_refused") from error
     used = session.get_providers()[0]
-    if used != PROVIDERS[provider]:
-        raise BundleError(f"{what}: provider {provider!r} was asked for, onnxruntime took {used!r}", code="provider_missing")
+    if used != PROVIDERS[settings.provider]:
+        raise BundleError(f"{what}: provider {settings.provider!r} was asked for, onnxruntime took {used!r}", code="provider_missing")
     return session
 
 
 class OnnxSession:
-    """Runs one graph. Thread-safe as onnxruntime's own ``run`` is.
+    """Runs one graph. Thread-safe as onnxruntime's own ``run`` is; one call at a time where its memory is bound.
 
     Attributes:
         name: graph name, e.g. ``left_inspire/decoder``.
         spec: its description in the manifest.
-        provider: ``cpu`` or ``cuda``, the one really in use.
+        settings: how it is run.
     """
 
-    def __init__(self, name: str, spec: Graph, model: bytes | str, provider: str = "cpu", threads: int = 1) -> None:
-        self._session = open_session(f"graph {name!r}", model, provider, threads)
-        self.name, self.spec, self.provider = name, spec, provider
-        self._output_names = [t.name for t in spec.outputs]
+    def __init__(self, name: str, spec: Graph, model: bytes | str, settings: Settings = PLAIN) -> None:
+        self.name, self.spec, self.settings = name, spec, settings
+        self._session = open_session(f"graph {name!r}", model, settings)
+        self._outputs = [t.name for t in spec.outputs]
+        self._bound = BoundRun(self._session, self._outputs, "cpu" if settings.provider == "cpu" else "cuda") if settings.bound else None
+        self._limit: ort.RunOptions | None = None
+
+    @property
+    def provider(self) -> str:
+        """``cpu``, ``cuda`` or ``tensorrt``, the one really in use."""
+        return self.settings.provider
 
     def described_inputs(self) -> Described:
         """(name, type, shape) of each input as the file itself declares it."""
@@ -62,11 +69,34 @@ class OnnxSession:
         return [(t.name, t.type, list(t.shape)) for t in self._session.get_outputs()]
 
     def run(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """One inference, checked before and after. Raises ShapeError or NonFiniteError."""
+        """One inference, checked before and after. Raises ShapeError or NonFiniteError; BundleError ``too_slow`` past :meth:`limited`."""
         check_inputs(self.name, self.spec, inputs)
-        outputs = dict(zip(self._output_names, self._session.run(self._output_names, dict(inputs)), strict=False))
-        check_outputs(self.name, outputs)
+        try:
+            if self._bound is not None:
+                found = self._bound.run(inputs, self._limit)
+            else:
+                found = self._session.run(self._outputs, dict(inputs), self._limit)
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            late = self._limit is not None and self._limit.terminate
+            why = "was stopped, it took too long" if late else f"onnxruntime could not run it: {error}"
+            raise BundleError(f"graph {self.name!r}: {why}", code="too_slow" if late else "graph_failed") from error
+        outputs = dict(zip(self._outputs, found, strict=True))
+        check_outputs(self.name, self.spec, outputs)
         return outputs
+
+    @contextmanager
+    def limited(self, seconds: float) -> Iterator[None]:
+        """Calls inside are stopped when they have taken so long together: a graph may hold a loop that never ends."""
+        options = ort.RunOptions()
+        timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        before, self._limit = self._limit, options
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._limit = before
 
     def stamps_ns(self) -> Mapping[str, int]:
         """Nothing: it runs here."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dex_core.config.paths import find_share
 from dex_core.errors import BundleError, DexError
-from dex_core.runtime import PROVIDERS, choose_provider, open_session
+from dex_core.runtime import PROVIDERS, Settings, choose_provider, open_session
 from dex_perception.segment.clip_tokens import ClipTokens
 from dex_perception.segment.codes import NoTarget
 from dex_perception.segment.prompts import Meant
@@ -123,7 +123,7 @@ def load_detector(folder_or_name: str, provider: str = "auto", threads: int = 1)
     folder = folder if folder.is_dir() or len(folder.parts) > 1 else find_share("models", folder_or_name)
     if not (folder / MODEL).is_file():
         raise BundleError(f"{folder / MODEL} does not exist; bring the export of an OWL-ViT (docs/perception.md)", code="file_missing")
-    session = open_session(str(folder / MODEL), str(folder / MODEL), choose_provider(provider, tuple(PROVIDERS)), threads)
+    session = open_session(str(folder / MODEL), str(folder / MODEL), Settings(choose_provider(provider, tuple(PROVIDERS)), threads))
     inputs, outputs = {t.name: t for t in session.get_inputs()}, {t.name for t in session.get_outputs()}
     if set(inputs) != set(INPUTS) or not set(OUTPUTS) <= outputs:
         text = f"{folder / MODEL}: inputs {sorted(inputs)}, outputs {sorted(outputs)}; expected {list(INPUTS)} and {list(OUTPUTS)}"

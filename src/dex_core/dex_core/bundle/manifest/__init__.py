@@ -5,6 +5,7 @@ from dex_core.bundle.completion import CompletionSpec
 from dex_core.bundle.manifest.origin import KINDS, FileEntry, Licence, Provenance, Requirement
 from dex_core.bundle.manifest.robots import Embodiment
 from dex_core.bundle.manifest.serving import (
+    FORMATS,
     ImageSpec,
     InstructionSpec,
     Latency,
@@ -15,11 +16,13 @@ from dex_core.bundle.manifest.serving import (
     Timing,
 )
 from dex_core.bundle.manifest.tensors import DTYPES, Golden, Graph, Slice, Tensor
+from dex_core.bundle.manifest.tokens import TokenSpec
 from dex_core.bundle.manifest.whole import SCHEMA, Manifest, parse_manifest
 from dex_core.bundle.segmentation import SegmentationSpec
 
 __all__ = [
     "DTYPES",
+    "FORMATS",
     "KINDS",
     "SCHEMA",
     "CompletionSpec",
@@ -42,5 +45,6 @@ __all__ = [
     "Spaces",
     "Tensor",
     "Timing",
+    "TokenSpec",
     "parse_manifest",
 ]

@@ -27,7 +27,7 @@ def _refuse(manifest: Manifest, *fields: str) -> None:
 
 
 def _check_latent_space(manifest: Manifest) -> None:
-    _refuse(manifest, "image", "instruction", "segmentation", "picker", "completion")
+    _refuse(manifest, "image", "instruction", "segmentation", "picker", "completion", "tokens")
     if manifest.spaces.latent is None:
         raise ConfigError("spaces.latent is missing; a latent_space bundle needs it")
     if not manifest.embodiments:
@@ -45,20 +45,20 @@ def _check_chunk_policy(manifest: Manifest) -> None:
 
 
 def _check_segmentation(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker", "completion")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker", "completion", "tokens")
     _need(manifest, "segmentation")
     check_graph_names(manifest.graphs)
 
 
 def _check_picker(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "completion")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "completion", "tokens")
     _need(manifest, "picker")
     if set(manifest.graphs) != {"picker"}:
         raise ConfigError(f"graphs must be ['picker'], got {sorted(manifest.graphs)}")
 
 
 def _check_completion(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "picker")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "picker", "tokens")
     _need(manifest, "completion")
     completions.check_graph_names(manifest.graphs)
 

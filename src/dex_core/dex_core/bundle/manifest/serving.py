@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from dex_core.config.strict import bounded, choice
 from dex_core.errors import ConfigError
 
+FORMATS = ("onnx", "pt2")
+"""ONNX, and torch.export, which is read only where its hash is named by whoever runs it."""
+
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs the graphs. Graphs may need at most ``opset`` and ``ir_version``; operator domains are an allow-list."""
+    """What runs the graphs; ``formats``: those of their files. They may need at most ``opset`` and ``ir_version``, of listed operator domains."""
 
     formats: tuple[str, ...] = ("onnx",)
     opset: int = bounded(1, 100, default=20)

@@ -7,16 +7,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from dex_core.bundle.completion import CompletionSpec
 from dex_core.bundle.manifest import kinds
 from dex_core.bundle.manifest.origin import KINDS, FileEntry, Licence, Provenance, Requirement
 from dex_core.bundle.manifest.serving import ImageSpec, InstructionSpec, Latency, Normalisation, Runtime, Spaces, Timing
 from dex_core.bundle.manifest.tensors import Graph
+from dex_core.bundle.manifest.tokens import TokenSpec
 from dex_core.bundle.picker import PickerSpec
 from dex_core.bundle.segmentation import SegmentationSpec
-from dex_core.config.strict import build, choice, read_yaml
+from dex_core.config.strict import build, choice, plain_yaml
 from dex_core.errors import BundleError, ConfigError
 
 SCHEMA = 1
@@ -44,6 +43,7 @@ class Manifest:
     image: ImageSpec | None = None
     instruction: InstructionSpec | None = None
     normalisation: Normalisation | None = None
+    tokens: TokenSpec | None = None
     segmentation: SegmentationSpec | None = None
     picker: PickerSpec | None = None
     completion: CompletionSpec | None = None
@@ -65,9 +65,6 @@ def parse_manifest(path: Path) -> Manifest:
     if not path.is_file():
         raise BundleError(f"{path} does not exist; a bundle is a folder with a manifest.yaml", code="file_missing")
     try:
-        data = read_yaml(path)
-        if b"*" in path.read_bytes() and any(isinstance(e, yaml.AliasEvent) for e in yaml.parse(path.read_text("utf-8"))):
-            raise ConfigError(f"{path}: YAML aliases are not allowed in a manifest")
-        return build(Manifest, data, str(path))
+        return build(Manifest, plain_yaml(path, str(path)), str(path))
     except (ConfigError, RecursionError) as error:
         raise BundleError(str(error), code="manifest_invalid") from error
