@@ -51,4 +51,6 @@ def _plain(value: Any) -> Any:
     """NaN has no place in JSON: null instead."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
