@@ -38,7 +38,7 @@ class Ensemble(Schedule):
         knots = self._mean_at(times)
         knots[0] = self._followed.at(now_ns).position_rad
         others_end_ns = max((member.end_ns for member in list(self._members)[:-1]), default=now_ns)
-        return Spline(now_ns, plan.dt_s, knots), max(0.0, (min(others_end_ns, plan.end_ns) - now_ns) / NS)
+        return Spline(now_ns, plan.dt_s, knots), max(0.0, (min(others_end_ns, plan.end_ns) - now_ns) / NS) + plan.dt_s
 
     def _mean_at(self, times_ns: np.ndarray) -> Array:
         """(k, n) weighted mean at k times; where no chunk says anything, the newest's nearest step."""
