@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dex_core.bundle.manifest import Manifest, Slice
+from dex_core.bundle.manifest import ImageSpec, Manifest, Slice
 from dex_core.config.cell import CellConfig
 from dex_core.errors import BundleError
 
@@ -26,14 +26,12 @@ def check_frames(manifest: Manifest, cell: CellConfig | None) -> str:
     if manifest.image is None:
         return words
     if cell is None:
-        return f"{words}, camera {manifest.image.camera!r}; no cell given to compare with"
-    return f"{words}, {check_camera(manifest, cell)}"
+        return f"{words}, cameras {[image.camera for image in manifest.pictures]}; no cell given to compare with"
+    return f"{words}, {', '.join(check_camera(image, cell) for image in manifest.pictures)}"
 
 
-def check_camera(manifest: Manifest, cell: CellConfig) -> str:
+def check_camera(image: ImageSpec, cell: CellConfig) -> str:
     """The camera is in the cell and publishes pictures of the size the policy was trained with. Raises BundleError ``camera_mismatch``."""
-    image = manifest.image
-    assert image is not None  # the kind's manifest check
     if image.camera not in cell.cameras:
         raise BundleError(f"the policy sees camera {image.camera!r}, cell {cell.name!r} has {list(cell.cameras)}", code="camera_mismatch")
     wide, high = cell.cameras[image.camera].output_wh

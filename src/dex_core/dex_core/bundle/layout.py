@@ -103,20 +103,22 @@ def _check_latent_graphs(manifest: Manifest) -> None:
 def _check_policy_graph(manifest: Manifest, graph: Graph) -> None:
     image, words, timing = manifest.image, manifest.instruction, manifest.timing
     assert image is not None and words is not None and timing is not None
-    _expect(graph, image.input, "uint8", (image.height, image.width, 3))
+    history = () if timing.observation_history == 1 else (timing.observation_history,)
+    for picture in manifest.pictures:
+        _expect(graph, picture.input, picture.dtype, (*history, *picture.tail))
     _expect(graph, words.input, "int64", (words.length,))
     if (words.length, words.buckets) != (text.LENGTH, text.BUCKETS):
         raise _fail(f"instruction: length {words.length} and buckets {words.buckets}; this version has {text.LENGTH} and {text.BUCKETS}")
     for tensor in graph.inputs:
-        if tensor.name in (image.input, words.input):
+        if tensor.name in (words.input, *(picture.input for picture in manifest.pictures)):
             continue
-        measured = bool(tensor.slices) and len(tensor.shape) == 2 and all(s.space in ("joint_position", "wrist_pose") for s in tensor.slices)
+        measured = bool(tensor.slices) and tuple(tensor.shape[1:-1]) == history and all(s.space in ("joint_position", "wrist_pose") for s in tensor.slices)
         latents = (
             tensor.space == "latent" and len(tensor.shape) == 4 and tensor.shape[1] == len(tensor.interfaces) and tensor.shape[2] == timing.chunk
         )
         if not (measured or latents) or tensor.dtype != "float32":
             raise _fail(
-                f"graph 'policy': input {tensor.name!r} is neither measured joints or wrist poses (B, n) with slices "
+                f"graph 'policy': input {tensor.name!r} is neither measured joints or wrist poses (B{''.join(f', {n}' for n in history)}, n) with slices "
                 f"nor previous latents (B, interfaces, {timing.chunk}, dim)"
             )
     if len(graph.outputs) != 1 or not graph.outputs[0].slices:
@@ -124,6 +126,8 @@ def _check_policy_graph(manifest: Manifest, graph: Graph) -> None:
     shape = graph.outputs[0].shape
     if len(shape) != 3 or shape[1] != timing.chunk or graph.outputs[0].dtype != "float32":
         raise _fail(f"graph 'policy': output is {graph.outputs[0].dtype} {list(shape)}; timing.chunk says float32 [B, {timing.chunk}, columns]")
+    if graph.outputs[0].kind != "absolute" and any(s.space != "joint_position" for s in graph.outputs[0].slices):
+        raise _fail(f"graph 'policy': output of kind {graph.outputs[0].kind!r}; differences are of joints alone, other spaces are absolute")
     _check_previous(graph)
 
 

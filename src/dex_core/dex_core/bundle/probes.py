@@ -170,10 +170,10 @@ def policy_inputs(manifest: Manifest, stats: dict[str, Statistic], fill: float, 
             out[tensor.name] = (rng.integers(0, 56, shape) + fill * 199.0).astype(np.uint8)
         elif tensor.dtype == "int64":
             out[tensor.name] = rng.integers(0, manifest.instruction.buckets, shape)  # type: ignore[union-attr]
-        elif tensor.slices:
+        elif tensor.slices and manifest.normalisation.inside_graph:  # type: ignore[union-attr]
             records = [stats[f"{tensor.name}/{s.interface}"] for s in tensor.slices]
             low, high = (np.concatenate([getattr(r, k) for r in records]) for k in ("min", "max"))
-            out[tensor.name] = (low + fill * (high - low)).astype(np.float32).reshape(shape)
+            out[tensor.name] = (low + fill * (high - low)).astype(np.float32) + np.zeros(shape, np.float32)  # of a history, all alike
         else:
             out[tensor.name] = (5.0 * (2.0 * fill - 1.0) * np.sign(rng.standard_normal(shape))).astype(np.float32)
     return out

@@ -13,21 +13,17 @@ from numpy.typing import NDArray
 from dex_core.bundle.load import Bundle
 from dex_core.bundle.manifest import Graph, Slice, Tensor
 from dex_core.decode.mounted import MountedHand
-from dex_core.decode.rot6d import pose_columns
 from dex_core.errors import BundleError, NonFiniteError
-from dex_core.images import to_policy_input
 from dex_core.policy.base import Observation, PolicySpec, Prediction
 from dex_core.policy.hands import HandLatents
+from dex_core.policy.inputs import PolicyInputs
 from dex_core.policy.instruction import check_instruction
-from dex_core.policy.observation import ObservationRefused, check_picture, joints_in_order
 from dex_core.policy.ranges import RangeCheck
-from dex_core.text import tokenize
-from dex_core.types import ActionChunk, ActionSlice, frozen_array
+from dex_core.transforms import DELTAS, tensor_normaliser
+from dex_core.types import ActionChunk, ActionSlice
 
 if TYPE_CHECKING:
     from dex_core.chunks import Committed
-
-Arrays = dict[str, NDArray]
 
 
 class ChunkPolicy:
@@ -51,20 +47,18 @@ class ChunkPolicy:
         manifest = bundle.manifest
         if manifest.kind != "chunk_policy":
             raise BundleError(f"bundle {manifest.name!r} is of kind {manifest.kind!r}; a chunk_policy is needed", code="manifest_invalid")
-        assert manifest.timing and manifest.image and manifest.instruction  # the kind's manifest check
+        assert manifest.timing and manifest.instruction and manifest.normalisation  # the kind's manifest check
         self._session = bundle.sessions["policy"]
-        self._image, self._words, self._timing = manifest.image, manifest.instruction, manifest.timing
+        self._words, self._timing = manifest.instruction, manifest.timing
         self._wall_clock_ns = wall_clock_ns
         graph = manifest.graphs["policy"]
-        rest = [t for t in graph.inputs if t.name not in (self._image.input, self._words.input)]
-        self._measured_inputs = [t for t in rest if t.slices]
-        self._latent_inputs = [t for t in rest if t.interfaces]
+        self._inputs = PolicyInputs(bundle)
         self._output: Tensor = graph.outputs[0]
+        self._normaliser = None if manifest.normalisation.inside_graph else tensor_normaliser(self._output, bundle.stats)
         self._ranges = [_range_check(bundle, self._output, s) for s in self._output.slices]
-        shown = [(t, s) for t in self._measured_inputs for s in t.slices if s.space == "wrist_pose"]
+        shown = [(t, s) for t in self._inputs.measured_tensors for s in t.slices if s.space == "wrist_pose"]
         self._shown_ranges = [(t.name, s.at, _range_check(bundle, t, s)) for t, s in shown]
         self._space_hash = {s.interface: bundle.space.graph_sha256(s.anchor) for s in self._output.slices if s.space == "latent" and bundle.space}
-        self._limits = {e.name: e for e in bundle.embodiments.values()}
         self._mounted_sides = _sides_that_carry_a_hand(graph)
         self._hands = _hand_latents(bundle, self._output, self._timing.chunk)
         self.spec = self._make_spec(bundle)
@@ -105,17 +99,19 @@ class ChunkPolicy:
         """
         if self._hands:
             self._hands.follow(observation.mounted)
-        previous = {i: self._hands.previous(i, observation) for t in self._latent_inputs for i in t.interfaces} if self._hands else {}
-        inputs = self.inputs(observation, previous)
-        odd = tuple(text for name, at, check in self._shown_ranges if (text := check.flag(inputs[name][:, at[0] : at[1]].astype(np.float64))))
+        previous = {i: self._hands.previous(i, observation) for t in self._inputs.latent_tensors for i in t.interfaces} if self._hands else {}
+        measured = self._inputs.measured(observation)
+        inputs = self._inputs.network(observation, measured, previous)
+        odd = tuple(text for name, at, check in self._shown_ranges if (text := check.flag(measured[name][:, at[0] : at[1]])))
         started_ns, start = self._wall_clock_ns(), time.perf_counter_ns()
         values = self._session.run(inputs)[self._output.name][0].astype(np.float64)  # (chunk, columns)
         inference_ms = (time.perf_counter_ns() - start) * 1e-6
         inferred_ns = self._wall_clock_ns()
         if not np.isfinite(values).all():
             raise NonFiniteError(f"policy {self.spec.name!r} gave {np.count_nonzero(~np.isfinite(values))} numbers that are not finite")
+        values = values if self._normaliser is None else self._normaliser.inverse(values)
         flags = tuple(f for s, r in zip(self._output.slices, self._ranges, strict=True) if (f := r.check(values[:, s.at[0] : s.at[1]])))
-        slices = tuple(self._slice(s, values[:, s.at[0] : s.at[1]]) for s in self._output.slices)
+        slices = tuple(self._slice(s, values[:, s.at[0] : s.at[1]], observation) for s in self._output.slices)
         chunk = ActionChunk(
             stamp_ns=observation.stamp_ns,
             goal_id=goal_id,
@@ -130,37 +126,17 @@ class ChunkPolicy:
             self._hands.keep(slices)
         return Prediction(chunk, inference_ms, odd + flags)
 
-    def inputs(self, observation: Observation, previous: Arrays) -> Arrays:
-        """The network's inputs, batch 1.
-
-        Args:
-            observation: see ``infer``.
-            previous: hand interface -> (chunk, dim) latents of the chunk before.
-        """
-        image = observation.images.get(self._image.camera)
-        if image is None:
-            raise ObservationRefused(f"no picture of camera {self._image.camera!r}; there are {sorted(observation.images)}", code="camera_lost")
-        check_picture(image, self.spec.cameras[self._image.camera], self._image.camera)
-        out: Arrays = {
-            self._image.input: np.ascontiguousarray(to_policy_input(image, (self._image.width, self._image.height)))[None],
-            self._words.input: tokenize(observation.instruction),
-        }
-        for tensor in self._measured_inputs:
-            parts = [_pose(observation, s) if s.space == "wrist_pose" else self._joints(observation, s) for s in tensor.slices]
-            out[tensor.name] = np.concatenate(parts).astype(np.float32)[None]  # (1, n)
-        for tensor in self._latent_inputs:
-            out[tensor.name] = np.stack([previous[i] for i in tensor.interfaces]).astype(np.float32)[None]  # (1, hands, chunk, dim)
-        return out
-
     def _make_spec(self, bundle: Bundle) -> PolicySpec:
-        measured = {s.interface: s.space for t in self._measured_inputs for s in t.slices}
+        measured = {s.interface: s.space for t in self._inputs.measured_tensors for s in t.slices}
+        if self._output.kind != "absolute":
+            measured = {**{s.interface: s.space for s in self._output.slices}, **measured}
         poses = sorted(i for i, space in measured.items() if space == "wrist_pose")
         return PolicySpec(
             bundle.manifest.name,
             bundle.hash,
             bundle.provider,
-            {self._image.camera: (self._image.source_height, self._image.source_width)},
-            tuple(sorted({*measured, *(i for t in self._latent_inputs for i in t.interfaces)})),
+            {image.camera: (image.source_height, image.source_width) for image in self._inputs.pictures},
+            tuple(sorted({*measured, *(i for t in self._inputs.latent_tensors for i in t.interfaces)})),
             tuple(s.interface for s in self._output.slices),
             self._timing.chunk,
             self._timing.dt,
@@ -168,25 +144,14 @@ class ChunkPolicy:
             self._words.trained,
             tuple(poses),
             self._mounted_sides,
+            self._timing.observation_history,
+            self._timing.dt,
         )
 
-    def _joints(self, observation: Observation, s: Slice) -> NDArray[np.float64]:
-        state = observation.joints.get(s.interface)
-        if state is None:
-            raise ObservationRefused(f"no joint state of {s.interface}", code="state_stale")
-        e = next(e for e in self._limits.values() if e.side == s.side and set(e.joints) == set(s.names))
-        order = [e.joints.index(n) for n in s.names]
-        return joints_in_order(state, s.column_names, np.array(e.lower_rad)[order], np.array(e.upper_rad)[order], s.interface)
-
-    def _slice(self, s: Slice, values: NDArray[np.float64]) -> ActionSlice:
+    def _slice(self, s: Slice, values: NDArray[np.float64], observation: Observation) -> ActionSlice:
+        if self._output.kind != "absolute":
+            values = DELTAS[self._output.kind](self._inputs.column(observation, s)).inverse(values)
         return ActionSlice(s.interface, s.space, values, s.column_names, s.frame, self._space_hash.get(s.interface, ""))
-
-
-def _pose(observation: Observation, s: Slice) -> NDArray[np.float64]:
-    pose = observation.poses.get(s.interface)
-    if pose is None:
-        raise ObservationRefused(f"no measured pose of the hand on {s.interface}", code="state_stale")
-    return pose_columns(frozen_array(pose, (4, 4), f"measured pose of {s.interface}"))
 
 
 def _range_check(bundle: Bundle, tensor: Tensor, s: Slice) -> RangeCheck:

@@ -3,6 +3,7 @@
 
 from dex_core.transforms.base import Chain, NotInvertible, Transform, from_plain, to_plain
 from dex_core.transforms.deltas import DELTAS, DeltaToObservation, DeltaToPrevious, PoseDelta
+from dex_core.transforms.inputs import Sliced, picture_input, tensor_normaliser
 from dex_core.transforms.joints import JointMap
 from dex_core.transforms.pictures import ChannelsFirst, Crop, Pad, PixelValues, Placing, Resize, SwapChannels
 from dex_core.transforms.rotations import PoseColumns, Rot6d
@@ -16,6 +17,6 @@ KINDS: dict[str, type] = {
 
 __all__ = [
     "DELTAS", "KINDS", "Chain", "ChannelsFirst", "Crop", "DeltaToObservation", "DeltaToPrevious", "JointMap", "NotInvertible", "Pad",
-    "PixelValues", "Placing", "PoseColumns", "PoseDelta", "Range", "Resize", "Rot6d", "SwapChannels", "Transform", "Unchanged", "ZScore",
-    "from_plain", "normaliser", "to_plain",
+    "PixelValues", "Placing", "PoseColumns", "PoseDelta", "Range", "Resize", "Rot6d", "Sliced", "SwapChannels", "Transform", "Unchanged",
+    "ZScore", "from_plain", "normaliser", "picture_input", "tensor_normaliser", "to_plain",
 ]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from dex_core.config.strict import bounded, choice
@@ -73,7 +74,13 @@ class Spaces:
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The picture a policy takes: (B, height, width, 3) uint8 RGB at graph input ``input``, from ``source`` pictures of the camera."""
+    """A picture a policy takes: (B, height, width, 3) uint8 RGB at graph input ``input``, from ``source`` pictures of the camera, or as said.
+
+    Attributes:
+        layout: HWC, or CHW: (B, 3, height, width).
+        resize: by area averaging or bilinear. fit: the whole picture stretched, or its proportions kept between black bars.
+        dtype: uint8, or float32: value * ``scale``, less ``mean``, by ``std``, per channel in the network's order.
+    """
 
     input: str
     height: int = bounded(8, 4096)
@@ -81,9 +88,26 @@ class ImageSpec:
     source_height: int = bounded(8, 8192, default=240)
     source_width: int = bounded(8, 8192, default=320)
     camera: str = "front"
-    layout: str = choice("HWC", default="HWC")
-    channel_order: str = choice("rgb", default="rgb")
-    resize: str = choice("area", default="area")
+    layout: str = choice("HWC", "CHW", default="HWC")
+    channel_order: str = choice("rgb", "bgr", default="rgb")
+    resize: str = choice("area", "linear", default="area")
+    fit: str = choice("stretch", "pad", default="stretch")
+    dtype: str = choice("uint8", "float32", default="uint8")
+    scale: float = bounded(1e-9, 1e9, default=1.0 / 255.0)
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        numbers = (*self.mean, *self.std)
+        if numbers and (self.dtype != "float32" or len(self.mean) != 3 or len(self.std) != 3 or not all(map(math.isfinite, numbers))):
+            raise ConfigError(f"mean {list(self.mean)} and std {list(self.std)}: three finite numbers each, for dtype float32 alone")
+        if any(std < 1e-6 for std in self.std):
+            raise ConfigError(f"std {list(self.std)}: at least 1e-6 each")
+
+    @property
+    def tail(self) -> tuple[int, ...]:
+        """Shape of one picture as the graph takes it."""
+        return (self.height, self.width, 3) if self.layout == "HWC" else (3, self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -101,7 +125,8 @@ class InstructionSpec:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """``inside_graph`` true: graphs take and give SI numbers; the statistics then serve the range checks."""
+    """``inside_graph`` true: graphs take and give SI numbers; the statistics then serve the range checks. False: measured columns and chunks are
+    normalised outside, by each record's ``method``."""
 
     file: str = "stats.json"
     inside_graph: bool = True

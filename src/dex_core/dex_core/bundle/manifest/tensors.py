@@ -74,7 +74,7 @@ class Tensor:
     unit: str = ""
     names: tuple[str, ...] = ()
     interfaces: tuple[str, ...] = ()
-    kind: str = choice("absolute", default="absolute")
+    kind: str = choice("absolute", "delta_to_observation", "delta_to_previous", default="absolute")
     slices: tuple[Slice, ...] = ()
 
     def __post_init__(self) -> None:

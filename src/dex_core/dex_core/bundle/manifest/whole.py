@@ -23,7 +23,8 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole manifest; fields as in the module's dataclasses."""
+    """The whole manifest; fields as in the module's dataclasses. ``image``: of the camera whose exposure is the observation's stamp; ``images``:
+    of further cameras."""
 
     schema: int
     name: str
@@ -41,6 +42,7 @@ class Manifest:
     timing: Timing | None = None
     spaces: Spaces = Spaces()
     image: ImageSpec | None = None
+    images: tuple[ImageSpec, ...] = ()
     instruction: InstructionSpec | None = None
     normalisation: Normalisation | None = None
     tokens: TokenSpec | None = None
@@ -54,6 +56,16 @@ class Manifest:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_]*", self.name):
             raise ConfigError(f"name is {self.name!r}; expected lower-case letters, digits and _")
         kinds.CHECKS[self.kind](self)
+        if self.images and self.image is None:
+            raise ConfigError("images: further pictures need a first one, key 'image'")
+        cameras, inputs = [i.camera for i in self.pictures], [i.input for i in self.pictures]
+        if len(set(cameras)) != len(cameras) or len(set(inputs)) != len(inputs):
+            raise ConfigError(f"images: cameras {cameras} at inputs {inputs}; each camera and each input once")
+
+    @property
+    def pictures(self) -> tuple[ImageSpec, ...]:
+        """``image`` and ``images``."""
+        return (self.image, *self.images) if self.image else ()
 
 
 def parse_manifest(path: Path) -> Manifest:
