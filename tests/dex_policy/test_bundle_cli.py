@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dex_core.errors import BundleError
 from dex_policy.bundle_cli import main
@@ -16,7 +17,7 @@ from .conftest import POLICY, SPACE
 def test_verify_prints_every_check_with_a_tick(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(models / POLICY), str(models / SPACE)]) == 0
     out = capsys.readouterr().out
-    assert out.count("✓") == 34 and "✗" not in out and out.count("verified, hash") == 2
+    assert out.count("✓") == 42 and "✗" not in out and out.count("verified, hash") == 2
 
 
 def test_refusal_names_code_and_file_and_exit_code(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +43,63 @@ def test_info(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_no_such_bundle(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "no_such_bundle"]) == 2
     assert "not found" in capsys.readouterr().err
+
+
+def source(models: Path, folder: Path) -> Path:
+    """A folder as a trainer leaves it: the graph, the statistics, and a description of what neither says."""
+    manifest = yaml.safe_load((models / POLICY / "manifest.yaml").read_text())
+    graph = manifest["graphs"]["policy"]
+    folder.mkdir()
+    shutil.copy(models / POLICY / graph["file"], folder / "policy.onnx")
+    for name in ("stats.json", "LICENSE"):
+        shutil.copy(models / POLICY / name, folder / name)
+    slices = {side: [{k: v for k, v in t.items() if k not in ("dtype", "shape")} for t in graph[side]] for side in ("inputs", "outputs")}
+    keys = ("version", "kind", "licence", "provenance", "latency", "embodiments", "timing", "image", "instruction")
+    described = {key: manifest[key] for key in keys}
+    described |= {"graphs": {"policy": {**slices, "dynamic": graph["dynamic"]}}, "requires": [{"bundle": SPACE, "kind": "latent_space"}]}
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(described, sort_keys=False))
+    return folder
+
+
+def test_a_bundle_is_created_signed_and_trusted(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("cryptography", reason="signatures need requirements-sign.txt")
+    made = tmp_path / "mine"
+    assert main(["create", str(source(models, tmp_path / "export")), "--out", str(made), "--spaces", str(models)]) == 0
+    out = capsys.readouterr().out
+    assert "every check of the loader passes" in out and "golden cases of policy were made by onnxruntime" in out
+    shutil.copytree(models / SPACE, tmp_path / SPACE)
+    assert main(["verify", str(made)]) == 0 and "unsigned" in capsys.readouterr().out
+    assert main(["sign", str(made), "--new-key", str(tmp_path / "a.pem")]) == 0
+    key = capsys.readouterr().out.split()[-1]
+    assert main(["verify", str(made), "--trust", key]) == 1
+    assert f"{SPACE}: unsigned" in capsys.readouterr().out  # the space a policy speaks in moves the hands as much as the policy does
+    assert main(["sign", str(tmp_path / SPACE), "--key", str(tmp_path / "a.pem")]) == 0
+    assert main(["verify", str(made), "--trust", key]) == 0 and f"signed by {key[:16]}" in capsys.readouterr().out
+    assert main(["verify", str(made), "--trust", "0" * 64]) == 1
+    assert "[signature_refused]" in (told := capsys.readouterr().out) and key[:16] in told
+    assert main(["create", str(tmp_path / "export"), "--out", str(made)]) == 2 and "--force" in capsys.readouterr().err
+
+
+def test_everything_that_is_missing_is_told_at_once(models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = source(models, tmp_path / "export")
+    described = yaml.safe_load((folder / "bundle.yaml").read_text())
+    described["graphs"]["policy"]["dynamic"] = {}
+    described["graphs"]["policy"]["inputs"].append({"name": "voice"})
+    described["graphs"]["second"] = {}
+    for key in ("licence", "timing"):
+        described.pop(key)
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(described))
+    (folder / "stats.json").unlink()
+    assert main(["create", str(folder), "--out", str(tmp_path / "mine"), "--cell", "none"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    for word in ("dynamic.B", "'voice'", "graphs.second", "licence", "timing", "stats.json"):
+        assert sum(word in line for line in lines) == 1, word
+    assert not (tmp_path / "mine").exists()
+
+
+def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["$defs"]["Manifest"]["additionalProperties"] is False
 
 
 def test_import_hands_its_words_over(capsys: pytest.CaptureFixture[str]) -> None:

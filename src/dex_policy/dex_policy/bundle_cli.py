@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: T201 - a command-line tool
-"""``dex bundle verify | info | import``: what a model bundle is, whether every check of the loader passes, and bundles of other people's weights."""
+"""``dex bundle``: what a model bundle is, whether every check of the loader passes, and how one is made, signed and imported."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dex_core.bundle import Bundle, LoadOptions, find_bundle, parse_manifest, verify_bundle
 from dex_core.bundle.load import CheckResult
-from dex_core.config import find_share, load_cell
+from dex_core.config import CellConfig, find_share, load_cell
+from dex_core.config.bundles import BundleRules
 from dex_core.config.strict import to_plain
 from dex_core.errors import BundleError, DexError
+from dex_core.runtime import PROVIDERS
+from dex_policy.bundle_make import RUN, add_verbs
 
 _MARKS = {True: "✓", False: "✗", None: "·"}
 FORMATS = {
@@ -30,7 +34,7 @@ Importers = Mapping[str, Callable[[Sequence[str]], int]]
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="dex bundle", description="Look into a model bundle (a folder under models/, or any path) and check it.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="{verify,info,import}")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="{verify,info,create,import,sign,schema}")
     verify = verbs.add_parser(
         "verify",
         help="run every check of the loader",
@@ -38,10 +42,13 @@ def parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("bundle", nargs="*", help="name under models/ or path; none: all of models/")
     verify.add_argument("--cell", default="xarm_bimanual", help="cell to compare embodiments with, or 'none' (default: %(default)s)")
-    verify.add_argument("--provider", default="auto", choices=("auto", "cpu", "cuda"), help="what runs the graphs (default: %(default)s)")
-    verify.add_argument("--threads", type=int, default=1, help="threads of one inference (default: %(default)s)")
+    verify.add_argument("--provider", default="auto", choices=("auto", *PROVIDERS), help="what runs the graphs (default: %(default)s)")
+    verify.add_argument("--threads", type=int, default=1, help="threads of one inference, at most (default: %(default)s)")
     verify.add_argument("--pin", default="", metavar="HASH", help="the bundle hash it must have")
     verify.add_argument("--strict-speed", action="store_true", help="refuse when p99 is above the budget, too")
+    verify.add_argument("--trust", action="append", default=[], metavar="KEY", help="refuse it unless signed by this public key; may be repeated")
+    verify.add_argument("--allow-pickle", action="append", default=[], metavar="SHA256", help="read the .pt2 file with this hash; may be repeated")
+    verify.add_argument("--memory-mb", type=int, default=None, help="refuse it when the process would hold more (default: as the cell says)")
     info = verbs.add_parser("info", help="show what the manifest says", description="Shows the manifest without running anything.")
     info.add_argument("bundle", help="name under models/ or path")
     for verb in (verify, info):
@@ -51,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     foreign = verbs.add_parser("import", help="make a bundle of weights from elsewhere", description=text)
     foreign.add_argument("format", choices=tuple(FORMATS), help="what the file is")
     foreign.add_argument("options", nargs=argparse.REMAINDER, help="FILE and options; 'dex bundle import dexlatent --help' shows them")
+    add_verbs(verbs)
     return top
 
 
@@ -63,6 +71,8 @@ def main(argv: list[str] | None = None, importers: Importers | None = None) -> i
     try:
         if args.verb == "import":
             return _import(args, importers or {})
+        if args.verb in RUN:
+            return RUN[args.verb](args)
         return _verify(args) if args.verb == "verify" else _info(args)
     except BundleError as error:
         print(f"dex bundle: [{error.code}] {error}", file=sys.stderr)
@@ -87,7 +97,9 @@ def _import(args: argparse.Namespace, importers: Importers) -> int:
 def _verify(args: argparse.Namespace) -> int:
     cell = None if args.cell == "none" else load_cell(args.cell)
     names = args.bundle or sorted(p.parent.name for p in find_models())
-    options = LoadOptions(cell=cell, provider=args.provider, threads=args.threads, pinned_hash=args.pin, enforce_speed=args.strict_speed)
+    options = LoadOptions(
+        cell=cell, provider=args.provider, threads=args.threads, rules=_rules(args, cell), pinned_hash=args.pin, enforce_speed=args.strict_speed
+    )
     results = [(name, *verify_bundle(name, options)) for name in names]
     refused = [error for _, _, error in results if error is not None]
     if args.json:
@@ -99,6 +111,17 @@ def _verify(args: argparse.Namespace) -> int:
         print("dex bundle: no bundle under models/", file=sys.stderr)
         return 2
     return 1 if refused else 0
+
+
+def _rules(args: argparse.Namespace, cell: CellConfig | None) -> BundleRules:
+    """The cell's rules with those of the command line added."""
+    rules = cell.policy.bundles if cell is not None else BundleRules()
+    return replace(
+        rules,
+        trusted_keys=(*rules.trusted_keys, *args.trust),
+        allow_pickle=(*rules.allow_pickle, *args.allow_pickle),
+        memory_mb=rules.memory_mb if args.memory_mb is None else args.memory_mb,
+    )
 
 
 def find_models() -> list[Path]:

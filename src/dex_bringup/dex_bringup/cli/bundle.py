@@ -11,6 +11,10 @@ EXAMPLES = """examples:
   dex bundle verify ./mine --cell none       a bundle alone
   dex bundle verify xl_vla_tabletop --json
   dex bundle info xl_vla_tabletop            what its manifest says
+  dex bundle create my_export --out models/my_policy          graphs and a bundle.yaml become a bundle
+  dex bundle sign --new-key my.pem                            then:  dex bundle sign my_policy --key my.pem
+  dex bundle verify my_policy --trust 3f0a...                 refused unless that key signed it
+  dex bundle schema                                           JSON schema of manifest.yaml
   dex bundle import dexlatent checkpoint_epoch_1000.pt --out models/dexlatent
   dex bundle import point_sam model.safetensors --out models/point_sam
   dex bundle import snowflake ckpt-best-pcn_cd_l1.pth --out models/snowflake_pcn"""

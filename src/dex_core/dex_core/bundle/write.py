@@ -40,7 +40,7 @@ def write_bundle(
         folder: e.g. ``models/xl_vla_tabletop``; its last part should be the manifest's name.
         manifest: the manifest as plain data WITHOUT ``schema``, ``files`` and, per graph, without ``file`` and ``golden.file``
             (``golden`` may hold ``atol`` and ``rtol``): those are filled in here.
-        graphs: graph name -> ONNX bytes or the path of an ONNX file.
+        graphs: graph name -> bytes or path of its file: ONNX, or torch.export where the manifest's ``runtime.formats`` is ``[pt2]``.
         golden: graph name -> cases, each (inputs by name, outputs by name) as the trainer computed them, at least two batch sizes.
         embodiments: ``<side>_<robot>`` -> its joints and training limits.
         stats: statistics per named slice, see ``dex_core.bundle.stats``.
@@ -55,11 +55,12 @@ def write_bundle(
     data = to_plain(dict(manifest))
     contents = {name: _read(source) for name, source in graphs.items()}
     files: dict[str, bytes] = {}
+    suffix = "pt2" if list(data.get("runtime", {}).get("formats", ())) == ["pt2"] else "onnx"
     for name, graph in data.get("graphs", {}).items():
         stem = name.replace("/", "_")
         if name not in contents or not golden.get(name):
-            raise BundleError(f"graph {name!r}: no ONNX file or no golden case was given", code="manifest_invalid")
-        graph["file"] = f"graphs/{stem}.onnx"
+            raise BundleError(f"graph {name!r}: no file or no golden case was given", code="manifest_invalid")
+        graph["file"] = f"graphs/{stem}.{suffix}"
         graph["golden"] = {**graph.get("golden", {}), "file": f"golden/{stem}.npz"}
         files[graph["file"]] = contents[name]
         files[graph["golden"]["file"]] = pack_cases(golden[name])

@@ -14,8 +14,18 @@ if TYPE_CHECKING:
     from dex_core.bundle.manifest.whole import Manifest
 
 
-def _need(manifest: Manifest, *fields: str) -> None:
-    for name in fields:
+NEEDED: Mapping[str, tuple[str, ...]] = {
+    "latent_space": (),
+    "chunk_policy": ("timing", "image", "instruction", "normalisation"),
+    "segmentation": ("segmentation",),
+    "picker": ("picker",),
+    "completion": ("completion",),
+}
+"""Kind -> keys it cannot do without, besides those of every kind."""
+
+
+def _need(manifest: Manifest) -> None:
+    for name in NEEDED[manifest.kind]:
         if getattr(manifest, name) is None:
             raise ConfigError(f"key {name!r} is missing; a {manifest.kind} bundle needs it")
 
@@ -39,27 +49,27 @@ def _check_latent_space(manifest: Manifest) -> None:
 
 def _check_chunk_policy(manifest: Manifest) -> None:
     _refuse(manifest, "segmentation", "picker", "completion")
-    _need(manifest, "timing", "image", "instruction", "normalisation")
+    _need(manifest)
     if set(manifest.graphs) != {"policy"}:
         raise ConfigError(f"graphs must be ['policy'], got {sorted(manifest.graphs)}")
 
 
 def _check_segmentation(manifest: Manifest) -> None:
     _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker", "completion", "tokens")
-    _need(manifest, "segmentation")
+    _need(manifest)
     check_graph_names(manifest.graphs)
 
 
 def _check_picker(manifest: Manifest) -> None:
     _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "completion", "tokens")
-    _need(manifest, "picker")
+    _need(manifest)
     if set(manifest.graphs) != {"picker"}:
         raise ConfigError(f"graphs must be ['picker'], got {sorted(manifest.graphs)}")
 
 
 def _check_completion(manifest: Manifest) -> None:
     _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "picker", "tokens")
-    _need(manifest, "completion")
+    _need(manifest)
     completions.check_graph_names(manifest.graphs)
 
 
