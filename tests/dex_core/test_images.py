@@ -4,7 +4,7 @@ import pytest
 
 from dex_core.devices.camera import Intrinsics
 from dex_core.errors import ShapeError
-from dex_core.images import crop_and_resize, is_blank, to_policy_input
+from dex_core.images import check_rgb, crop_and_resize, is_blank
 
 
 def test_crop_and_resize_is_area_averaging_of_the_rectangle() -> None:
@@ -35,7 +35,7 @@ def test_crop_that_leaves_the_picture_is_refused(crop: tuple[int, int, int, int]
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)])
 def test_no_rgb_picture_is_refused(image: np.ndarray) -> None:
     with pytest.raises(ShapeError):
-        to_policy_input(image)
+        check_rgb(image, "picture")
 
 
 def test_blank_pictures_are_told_from_scenes() -> None:

@@ -9,11 +9,12 @@ import pytest
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
+from unique_identifier_msgs.msg import UUID
 
 from dex_msgs.action import RunTask
-from dex_msgs.msg import SafetyState
+from dex_msgs.msg import PolicyStatus, SafetyState
 from dex_policy.task_node import TaskNode
-from dex_ros import names
+from dex_ros import names, qos
 from dex_ros.testing import wait_for
 
 pytestmark = pytest.mark.ros
@@ -28,12 +29,15 @@ class Client:
         assert self._client.wait_for_server(5.0)
         self.feedback: list[RunTask.Feedback] = []
 
-    def send(self, instruction: str = INSTRUCTION, deadline_s: float = 10.0) -> Any:
+    def send(self, instruction: str = INSTRUCTION, deadline_s: float = 10.0, **goal: Any) -> Any:
         future = self._client.send_goal_async(
-            RunTask.Goal(instruction=instruction, deadline_s=deadline_s), feedback_callback=lambda m: self.feedback.append(m.feedback)
+            RunTask.Goal(instruction=instruction, deadline_s=deadline_s, **goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
         )
         wait_for(future.done, "run_task goal")
         return future.result()
+
+    def result_later(self, handle: Any) -> Any:
+        return handle.get_result_async()
 
     def result(self, handle: Any, timeout_s: float = 8.0) -> tuple[int, RunTask.Result]:
         future = handle.get_result_async()
@@ -258,3 +262,106 @@ def test_inactive_node_rejects_and_deactivate_aborts(bench: Any) -> None:
         status, result = client.result(handle)
         assert status == GoalStatus.STATUS_ABORTED and result.outcome == RunTask.Result.ABORTED and result.reason == "task_lost"
         assert not armed(fakes, "gate")
+
+
+def test_a_preempting_goal_begins_when_the_one_before_has_ended(bench: Any) -> None:
+    """F28: two clients."""
+    with bench(TaskNode) as (_, fakes):
+        first, second = Client(fakes), Client(fakes)
+        running = first.running()
+        gone = first.result_later(running)
+        handle = second.send(instruction="Return to the rest pose", preempt=True)
+        assert handle.accepted
+        wait_for(gone.done, "the end of the goal before")
+        status, result = gone.result().status, gone.result().result
+        assert status == GoalStatus.STATUS_ABORTED and (result.outcome, result.reason) == (RunTask.Result.PREEMPTED, "preempted")
+        wait_for(lambda: any(f.stage == "waiting_for_chunk" for f in second.feedback), "the new goal armed")
+        goals = [(who, goal, active) for who, goal, active in fakes.calls]
+        old, new = goals[0][1], goals[-1][1]
+        assert goals == [
+            ("gate", old, True), ("policy", old, True), ("policy", old, False), ("gate", old, False), ("gate", new, True), ("policy", new, True)
+        ], "disarmed at policy and gate before the new goal arms"
+        fakes.report(goal_id=old, sequence=9, accepted=True, inference_ms=1.0, overhead_ms=1.0)
+        fakes.report(goal_id=new, sequence=1, accepted=True, inference_ms=2.0, overhead_ms=2.0)
+        wait_for(lambda: any(f.chunks for f in second.feedback), "a chunk of the new goal")
+        handle.cancel_goal_async()
+        status, result = second.result(handle)
+        assert status == GoalStatus.STATUS_CANCELED and result.chunks == 1, "chunks of the goal before are not the new one's"
+
+
+def test_a_waiting_goal_is_displaced_by_a_third_and_may_be_cancelled(bench: Any) -> None:
+    with bench(TaskNode) as (_, fakes):
+        first, second, third = Client(fakes), Client(fakes), Client(fakes)
+        running = first.running()
+        fakes.answer_policy = False  # disarming the first takes a second: there is a goal that waits
+        ends = [first.result_later(running)]
+        waits = second.send(preempt=True)
+        takes_over = third.send(preempt=True)
+        assert waits.accepted and takes_over.accepted and not Client(fakes).send().accepted
+        ends.append(second.result_later(waits))
+        takes_over.cancel_goal_async()
+        ends.append(third.result_later(takes_over))
+        for future in ends:
+            wait_for(future.done, "a terminal state", 12.0)
+        outcomes = [f.result().result.outcome for f in ends]
+        assert outcomes == [RunTask.Result.PREEMPTED, RunTask.Result.PREEMPTED, RunTask.Result.CANCELLED]
+        fakes.answer_policy = True
+        fakes.judge(False, 0.0)
+        again = second.running()
+        again.cancel_goal_async()
+        assert second.result(again)[1].outcome == RunTask.Result.CANCELLED, "nobody keeps a place"
+
+
+def test_a_goal_with_wrong_numbers_takes_nobodys_place(bench: Any) -> None:
+    with bench(TaskNode) as (_, fakes):
+        first, second = Client(fakes), Client(fakes)
+        running = first.running()
+        for wrong in (dict(deadline_s=-1.0), dict(keepalive_s=0.01), dict(keepalive_s=float("nan"))):
+            assert not second.send(preempt=True, **wrong).accepted
+        running.cancel_goal_async()
+        assert first.result(running)[1].outcome == RunTask.Result.CANCELLED
+        status, result = second.run(keepalive_s=99.0)
+        assert (result.outcome, result.reason) == (RunTask.Result.REFUSED, "keepalive_invalid")
+
+
+def test_a_client_that_dies_in_mid_goal_is_missed(bench: Any) -> None:
+    with bench(TaskNode) as (_, fakes):
+        client = Client(fakes)
+        alive = fakes.create_publisher(UUID, names.TASK_KEEPALIVE, qos.REPORT)
+        handle = client.send(keepalive_s=0.5)
+        lives = fakes.create_timer(0.05, lambda: alive.publish(handle.goal_id))
+        ended = client.result_later(handle)
+        wait_for(lambda: any(f.elapsed_s > 1.2 for f in client.feedback), "a goal that lives longer than its client may be silent")
+        assert not ended.done()
+        fakes.destroy_timer(lives)
+        other = UUID(uuid=[7] * 16)
+        lives = fakes.create_timer(0.05, lambda: alive.publish(other))  # somebody else's word does not count
+        wait_for(ended.done, "the end of a goal without client")
+        status, result = ended.result().status, ended.result().result
+        assert status == GoalStatus.STATUS_ABORTED and (result.outcome, result.reason) == (RunTask.Result.ABORTED, "client_lost")
+        assert not armed(fakes, "policy") and not armed(fakes, "gate")
+        fakes.destroy_timer(lives)
+
+
+def test_a_model_that_fails_ends_the_goal_at_once(bench: Any) -> None:
+    """F39."""
+    with bench(TaskNode) as (_, fakes):
+        client = Client(fakes)
+        handle = client.running()
+        statuses = fakes.create_publisher(PolicyStatus, names.POLICY_STATUS, qos.LATCHED)
+        wait_for(lambda: statuses.get_subscription_count() >= 2, "the task node's subscription")
+        statuses.publish(PolicyStatus(goal_id=fakes.calls[0][1], reason="model_failed", detail="MemoryError('device')"))
+        status, result = client.result(handle)
+        assert status == GoalStatus.STATUS_ABORTED and result.reason == "policy_lost" and "MemoryError" in result.detail
+
+
+def test_deactivating_the_node_ends_a_goal_that_waits_too(bench: Any) -> None:
+    with bench(TaskNode) as (node, fakes):
+        first, second = Client(fakes), Client(fakes)
+        ends = [first.result_later(first.running())]
+        fakes.answer_policy = False
+        ends.append(second.result_later(second.send(preempt=True)))
+        node.trigger_deactivate()
+        for future in ends:
+            wait_for(future.done, "a terminal state", 12.0)
+        assert [f.result().status for f in ends] == [GoalStatus.STATUS_ABORTED] * 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one path a picture takes from the sensor to a policy; training, node and off-line replay share it."""
+"""What a camera publishes of its native picture, for training, node and off-line replay; ``dex_core.transforms`` takes it from there."""
 
 from __future__ import annotations
 
@@ -31,14 +31,6 @@ def crop_and_resize(image: Image, crop_xywh: tuple[int, int, int, int], size_wh:
         raise ShapeError(f"crop {crop_xywh} leaves the picture of {width} x {height}")
     cut = image[y : y + h, x : x + w]
     return cv2.resize(cut, size_wh, interpolation=cv2.INTER_AREA) if (w, h) != tuple(size_wh) else np.ascontiguousarray(cut)
-
-
-def to_policy_input(image: Image, size_wh: tuple[int, int] = (224, 224)) -> Image:
-    """(H, W, 3) uint8 RGB -> (height, width, 3) uint8, the whole picture stretched by area averaging (XL-VLA: 320x240 -> 224x224)."""
-    check_rgb(image, "policy picture")
-    if (image.shape[1], image.shape[0]) == tuple(size_wh):
-        return image
-    return cv2.resize(image, size_wh, interpolation=cv2.INTER_AREA)
 
 
 def is_blank(image: Image, min_std: float = 2.0) -> bool:

@@ -14,7 +14,6 @@ from torch import Tensor
 from dex_core.bundle import LoadOptions, load_bundle
 from dex_core.config import CellConfig
 from dex_core.decode import poses_from_columns, tool_pose_columns
-from dex_core.images import to_policy_input
 from dex_core.policy import base
 from dex_core.policy.chunk_policy import ChunkPolicy
 from dex_core.policy.runtime import mounted_hands
@@ -23,7 +22,7 @@ from dex_core.types import JointState
 from dex_learn.export import session_of
 from dex_learn.policy.codes import HandCode
 from dex_learn.policy.embodied import Embodied
-from dex_learn.policy.layout import HAND_STEPS, OBJECTS, PREVIOUS_STEPS, SIDES, TASKS
+from dex_learn.policy.layout import HAND_STEPS, OBJECTS, PREVIOUS_STEPS, SIDES, TASKS, to_input
 from dex_learn.policy.train import Sentences
 from dex_learn.policy.trunk import Trunk, interpolation, tools_of
 from dex_learn.policy.vision import VisionNet
@@ -55,7 +54,7 @@ class GraphPolicy:
             raise ValueError("a policy needs a picture in the observation")
         previous = self._body.encode(observation.joints) if self._previous is None else self._previous
         inputs = {
-            "image": to_policy_input(observation.image)[None], "tokens": tokenize(observation.instruction),
+            "image": to_input(observation.image)[None], "tokens": tokenize(observation.instruction),
             "poses": self._body.poses(observation.joints).astype(np.float32)[None], "previous_latents": previous.astype(np.float32)[None],
         }
         chunk = self._session.run(["chunk"], inputs)[0][0].astype(np.float64)
@@ -143,7 +142,7 @@ class TrunkActor:
         if self._vision is not None:
             if observation.image is None:
                 raise ValueError("an actor with eyes needs a picture in the observation")
-            return self._vision(torch.from_numpy(to_policy_input(observation.image))[None], tools)
+            return self._vision(torch.from_numpy(to_input(observation.image))[None], tools)
         objects, there = np.zeros((1, len(OBJECTS), 3)), np.zeros((1, len(OBJECTS)))
         for k, name in enumerate(OBJECTS):
             if name in observation.objects_m:

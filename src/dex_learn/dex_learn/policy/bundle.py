@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ import torch
 from dex_core import text
 from dex_core.bundle import Bundle, Statistic, load_bundle, write_bundle
 from dex_core.config import CellConfig
+from dex_core.config.strict import to_plain
 from dex_core.decode import POSE_COLUMNS, tool_pose_columns
 from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, to_onnx
 from dex_learn.policy.codes import HandCode
 from dex_learn.policy.draw import Pictures
-from dex_learn.policy.layout import DT_S, SIDES, STEPS
+from dex_learn.policy.layout import DT_S, IMAGE, SIDES, STEPS
 from dex_learn.policy.records import Records
 from dex_learn.policy.train import Sentences, States
 from dex_learn.policy.trunk import TabletopPolicy
@@ -136,7 +138,7 @@ def _manifest(cell: CellConfig, space: Bundle, hands: Sequence[str], phrases: tu
     camera = next(iter(cell.cameras))
     width, height = cell.cameras[camera].output_wh
     inputs = [
-        {"name": "image", "dtype": "uint8", "shape": ["B", 224, 224, 3]}, {"name": "tokens", "dtype": "int64", "shape": ["B", text.LENGTH]},
+        {"name": IMAGE.input, "dtype": IMAGE.dtype, "shape": ["B", *IMAGE.tail]}, {"name": "tokens", "dtype": "int64", "shape": ["B", text.LENGTH]},
         {"name": "poses", "dtype": "float32", "shape": ["B", 18], "slices": arms},
         {
             "name": "previous_latents", "dtype": "float32", "shape": ["B", 2, STEPS, dim], "space": "latent",
@@ -157,6 +159,6 @@ def _manifest(cell: CellConfig, space: Bundle, hands: Sequence[str], phrases: tu
         "latency": {"budget_ms": BUDGET_MS, "warmup_runs": 10},
         "embodiments": [],
         "graphs": {"policy": {"inputs": inputs, "outputs": [chunk], "dynamic": {"B": [1, 16]}, "golden": {"atol": PARITY, "rtol": 1e-4}}},
-        "image": {"input": "image", "height": 224, "width": 224, "source_height": height, "source_width": width, "camera": camera},
+        "image": to_plain(dataclasses.replace(IMAGE, source_height=height, source_width=width, camera=camera)),
         "instruction": {"input": "tokens", "trained": [s for group in phrases for s in group], "min_similarity": 0.3},
     }

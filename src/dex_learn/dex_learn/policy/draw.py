@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from dex_core.config import CameraConfig, CellConfig, load_task
 from dex_core.errors import DexError
-from dex_core.images import crop_and_resize, to_policy_input
+from dex_core.images import crop_and_resize
 from dex_description.compose import TABLE_CENTRE_M, TABLE_SIZE_M
-from dex_learn.policy.layout import OBJECTS
+from dex_learn.policy.layout import OBJECTS, to_input
 from dex_learn.policy.vision import POINT_OF, TAUGHT
 from dex_learn.progress import progress
 from dex_sim.render import CellRenderer
@@ -80,6 +80,11 @@ class Pictures:
         return Pictures(**{name: np.concatenate(values) for name, values in parts.items()})
 
 
+def taught_picture(native: NDArray[np.uint8], camera: CameraConfig) -> NDArray[np.uint8]:
+    """What the network sees of a camera's native picture: as its node publishes it, then as the policy takes it."""
+    return to_input(crop_and_resize(native, camera.crop_xywh, camera.output_wh))
+
+
 class Painter:
     """Draws states of one cell under random looks. One per process."""
 
@@ -104,7 +109,7 @@ class Painter:
         self._epoch += 1
         state = WorldState(0, np.asarray(qpos, dtype=np.float64), self._epoch, visual)
         native = self._renderer.rgb(state)
-        picture = to_policy_input(crop_and_resize(native, self._camera.crop_xywh, self._camera.output_wh))
+        picture = taught_picture(native, self._camera)
         points = self._points_m(state.qpos)
         visible = np.array([bool(there[k]) for k in POINT_OF] + [True] * (len(TAUGHT) - len(POINT_OF)))
         return picture, project(points, visual, self._camera), visible

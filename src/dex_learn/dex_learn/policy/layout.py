@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+from dex_core.bundle.manifest import ImageSpec
 from dex_core.errors import DexError
+from dex_core.transforms import picture_input
 
 SIDES = ("left", "right")
 TASKS = ("push_cans", "reorganize_lemons", "rest")
@@ -12,6 +14,10 @@ OF_TASK = {"push_cans": ("left_can", "right_can"), "reorganize_lemons": ("lemon"
 IS_FRUIT = tuple(name in ("lemon", "lime") for name in OBJECTS)
 SEEN_BY_RIGHT = (1, 0, 3, 2, 4)
 """The objects as the right side counts them: its own first."""
+
+IMAGE = ImageSpec(input="image", height=224, width=224)
+"""How a picture of the cell's camera comes to the network: drawn for training, live and in replay by the same transforms."""
+to_input = picture_input(IMAGE)
 
 STEPS, DT_S = 64, 0.05
 HAND_STEPS = (0, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 63)

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dex_core.images import check_rgb, to_policy_input
+from dex_core.images import check_rgb
 from dex_core.policy.observation import check_picture
+from dex_core.transforms import Resize
 from dex_policy.foreign.manifest import Picture
 
 
@@ -38,5 +39,5 @@ def prepared(image: NDArray[np.uint8], picture: Picture) -> NDArray[np.uint8]:
     if picture.resize == "pad":
         sized = resize_with_pad(image, picture.height, picture.width)
     else:
-        sized = to_policy_input(image, (picture.width, picture.height))  # the picture itself where nothing is to be resized
+        sized = Resize(picture.width, picture.height)(image)  # the picture itself where nothing is to be resized
     return np.ascontiguousarray(sized if picture.layout == "HWC" else np.moveaxis(sized, 2, 0))
