@@ -11,12 +11,23 @@ from typing import TypeVar
 
 from dex_core.clock import NS
 from dex_core.config import PolicyServerConfig
-from dex_core.errors import DeadlineError, DexError
+from dex_core.errors import ConfigError, DeadlineError, DexError
 from dex_policy.remote.wire import RemoteError, Wire
 
 T = TypeVar("T")
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 UP, SUSPECT, DOWN = "up", "suspect", "down"
+
+
+def pause_s(failed: int, pick: float) -> float:
+    """How long to wait after so many failures in a row [s].
+
+    Twice as long each time, up to a limit, and anywhere in the second half of it: a fleet does not come back all at once.
+
+    Args:
+        failed: failures in a row; none: at once. pick: in [0, 1), by chance.
+    """
+    return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failed - 1, 16)) * (0.5 + 0.5 * pick) if failed else 0.0
 
 
 class Link:
@@ -32,6 +43,7 @@ class Link:
         make_wire: a connection, not yet open; called again for the one that carries heartbeats.
         examine: raises DexError unless the server behind an open wire can serve and is the right one. By the deadline (monotonic [ns]).
         alive: the same, cheaply, for the heartbeat.
+        tick: what else is to be done about once in a heartbeat, away from the requests.
         pick: a number in [0, 1), for the jitter.
     """
 
@@ -42,13 +54,15 @@ class Link:
         make_wire: Callable[[], Wire],
         examine: Callable[[Wire, int], None],
         alive: Callable[[Wire, int], None],
+        tick: Callable[[], None] = lambda: None,
         pick: Callable[[], float] = random.random,
     ) -> None:
-        self._who, self._config, self._make_wire, self._examine, self._alive, self._pick = who, config, make_wire, examine, alive, pick
+        self._who, self._config, self._make_wire, self._examine, self._alive = who, config, make_wire, examine, alive
+        self._tick, self._pick = tick, pick
         self._lock = threading.Lock()  # over the wire
         self._wire: Wire | None = None
         self._pulse: Wire | None = None
-        self._state, self._why = SUSPECT, "not connected yet"
+        self._state, self._why = SUSPECT, "policy_lost: not connected yet"
         self._since_ns = self._heard_ns = time.monotonic_ns()
         self._wake, self._tried, self._stop = threading.Event(), threading.Event(), threading.Event()
         self._connections = self._requests = self._failures = 0
@@ -110,22 +124,17 @@ class Link:
         """Ends the thread and the connections; twice is once."""
         self._stop.set()
         self._wake.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout=1.0)
-        if self._lock.acquire(timeout=0.1):  # else a request is under way, which ends by its own deadline
-            self._drop()
-            self._lock.release()
         self._state, self._why = DOWN, "policy_lost: the connection was closed"
+        if self._thread.is_alive():
+            self._thread.join(timeout=1.0)  # what is under way ends by its own deadline
 
     def _error(self, why: str) -> RemoteError:
         code, _, _ = self._why.partition(": ")
-        return RemoteError(why, code=code if code in ("remote_mismatch", "remote_invalid", "remote_refused") else "policy_lost")
+        return RemoteError(why, code=code)
 
     def _suspect(self, error: DexError) -> None:
-        code = error.code if isinstance(error, RemoteError) else "policy_lost"
         if self._state == UP:
-            self._state, self._since_ns = SUSPECT, time.monotonic_ns()
-        self._why = f"{code}: {error}"
+            self._state, self._since_ns, self._why = SUSPECT, time.monotonic_ns(), f"{_code(error)}: {error}"
         self._wake.set()
 
     def _watch(self) -> None:
@@ -134,15 +143,15 @@ class Link:
             if self._state != UP:
                 failed = 0 if self._connect() else failed + 1
                 self._tried.set()
-                self._stop.wait(self._pause_s(failed))
-            elif not self._wake.wait(self._config.heartbeat_s) and time.monotonic_ns() - self._heard_ns >= self._config.heartbeat_s * NS:
-                self._beat()
+                self._stop.wait(pause_s(failed, self._pick()))
+            elif not self._wake.wait(self._config.heartbeat_s):
+                self._tick()
+                if time.monotonic_ns() - self._heard_ns >= self._config.heartbeat_s * NS:
+                    self._beat()
             if self._state == UP:
                 self._wake.clear()
-
-    def _pause_s(self, failed: int) -> float:
-        """Up to twice as long after each failure, anywhere in its second half: a fleet does not come back all at once."""
-        return min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(failed - 1, 16)) * (0.5 + 0.5 * self._pick()) if failed else 0.0
+        with self._lock:
+            self._drop()
 
     def _connect(self) -> bool:
         with self._lock:
@@ -155,7 +164,8 @@ class Link:
                 self._examine(wire, deadline_ns)
             except DexError as error:
                 self._drop()
-                self._state, self._why = DOWN, f"{error.code if isinstance(error, RemoteError) else 'policy_lost'}: {error}"
+                if not self._stop.is_set():
+                    self._state, self._why = DOWN, f"{_code(error)}: {error}"
                 return False
             self._connections += 1
             self._heard_ns = time.monotonic_ns()
@@ -182,3 +192,7 @@ class Link:
             if wire is not None:
                 wire.close()
         self._wire = self._pulse = None
+
+
+def _code(error: DexError) -> str:
+    return error.code if isinstance(error, (RemoteError, ConfigError)) else "policy_lost"
