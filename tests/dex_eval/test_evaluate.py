@@ -45,7 +45,9 @@ def test_latency_seams_and_task_are_reported(recording: Path) -> None:
     assert result["latency_ms"]["overhead"]["p50"] == pytest.approx(30.0)
     assert result["latency_ms"]["observed_to_first_command"]["p50"] == pytest.approx(50.0)
     assert result["seams"]["recorded"]["position_jump_rad"]["max"] == pytest.approx(0.01)
-    assert result["seams"]["predicted"]["position_jump_rad"]["count"] == 4
+    assert result["seams"]["recorded"]["jerk_rad_s3"]["max"] == pytest.approx(500.0)
+    assert result["seams"]["commanded"]["velocity_step_rad_s"]["p99"] == pytest.approx(0.002)
+    assert all(result["seams"]["predicted"][key]["count"] == 4 for key in ("position_jump_rad", "jerk_rad_s3"))
     assert result["task"] == {"success": True, "progress": 1.0}
     json.dumps(result)
 

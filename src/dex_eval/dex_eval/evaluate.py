@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dex_core.chunks import Seam
 from dex_core.config import CellConfig
 from dex_core.limits.base import JointLimits
 from dex_core.policy import load_policy
@@ -95,15 +96,9 @@ def _numbers(episode: Episode, predictions: list[Predicted], instants: int) -> d
         },
         "latency_ms": latency,
         "seams": {
-            "predicted": {
-                key: metrics.summary([seam[key] for seam in found])
-                for key in ("position_jump_rad", "velocity_step_rad_s", "acceleration_step_rad_s2")
-            },
-            "recorded": {
-                "position_jump_rad": metrics.summary([r.position_jump for r in accepted]),
-                "velocity_step_rad_s": metrics.summary([r.velocity_step for r in accepted]),
-                "acceleration_step_rad_s2": metrics.summary([r.acceleration_step for r in accepted]),
-            },
+            "predicted": {key: metrics.summary([seam[key] for seam in found]) for key in Seam._fields},
+            "recorded": metrics.recorded_seams(episode),
+            "commanded": metrics.recorded_seams(episode, commanded=True),
         },
         "limit_hits": {
             "predicted": metrics.limit_hits(predictions, JointLimits.of_cell(episode.cell)),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dex_core.chunks import Spline, seam_between
+from dex_core.chunks import Seam, Spline, seam_between
 from dex_core.latency import STAGES, LatencyBudget, total_ms
 from dex_core.limits.base import JointLimits
 from dex_core.types import Array
@@ -81,6 +81,14 @@ def seams(predictions: list[Predicted], lead_s: float) -> list[dict[str, float]]
         seam = seam_between(Spline(old.start_ns, old.dt_s, old.position_rad), Spline(new.start_ns, new.dt_s, new.position_rad), at_ns)
         found.append({"stamp_ns": at_ns, **seam._asdict()})
     return found
+
+
+def recorded_seams(episode: Episode, *, commanded: bool = False) -> dict[str, dict[str, float | int | None]]:
+    """Field of a Seam -> {count, p50, p99, max} over the chunks that took over from another: of the plans, or of what was commanded."""
+    reports = [report for report in episode.chunk_reports if report.accepted]
+    prefix = "command_" if commanded else ""
+    fields = zip(Seam._fields, ("position_jump", "velocity_step", "acceleration_step", "jerk"), strict=True)
+    return {key: summary([getattr(report, prefix + field) for report in reports]) for key, field in fields}
 
 
 def limit_hits(predictions: list[Predicted], limits: JointLimits) -> dict[str, dict[str, int]]:

@@ -89,10 +89,17 @@ def _latency(axis: Axes, episode: Episode, origin_ns: int) -> None:
 def _seams(axis: Axes, episode: Episode, origin_ns: int) -> None:
     reports = [r for r in episode.chunk_reports if r.accepted]
     times = _seconds([time_from_msg(r.header.stamp) for r in reports], origin_ns) if reports else np.zeros(0)
-    axis.plot(times, [r.position_jump for r in reports], "o-", markersize=3, label="position jump [rad]")
-    axis.plot(times, [r.velocity_step for r in reports], "s-", markersize=3, label="velocity step [rad/s]")
+    lines = [
+        *axis.plot(times, [r.position_jump for r in reports], "o-", color="C0", markersize=3, alpha=0.4, label="position jump of the plans [rad]"),
+        *axis.plot(times, [r.velocity_step for r in reports], "s-", color="C1", markersize=3, alpha=0.4, label="velocity step of the plans [rad/s]"),
+        *axis.plot(times, [r.command_velocity_step for r in reports], "s-", color="C1", markersize=3, label="of the commands [rad/s]"),
+    ]
+    jerk = axis.twinx()
+    lines += jerk.plot(times, [r.jerk for r in reports], "^-", color="C2", markersize=3, alpha=0.4, label="jerk of the plans [rad/s^3]")
+    lines += jerk.plot(times, [r.command_jerk for r in reports], "^-", color="C2", markersize=3, label="of the commands [rad/s^3]")
+    jerk.set_yscale("symlog", linthresh=10.0)
     for report in (r for r in episode.chunk_reports if not r.accepted):
         axis.axvline(_seconds(time_from_msg(report.header.stamp), origin_ns), color="red", linewidth=0.8)
-    axis.set_title("chunk seams, before blending; red: chunk refused", fontsize=9, loc="left")
-    axis.legend(fontsize=7, loc="upper right")
+    axis.set_title("chunk seams: of the plans, and what the schedule left of them; red: chunk refused", fontsize=9, loc="left")
+    axis.legend(handles=lines, fontsize=7, ncols=5, loc="upper right")
     axis.grid(alpha=0.3)

@@ -120,7 +120,10 @@ def _report(now: int, sequence: int) -> ChunkReport:
         "accepted": 41,
         "first_command": 50,
     }
-    report = ChunkReport(goal_id="g1", sequence=sequence, accepted=True, inference_ms=20.0, overhead_ms=30.0, position_jump=0.01, velocity_step=0.1)
+    report = ChunkReport(
+        goal_id="g1", sequence=sequence, accepted=True, inference_ms=20.0, overhead_ms=30.0, position_jump=0.01, velocity_step=0.1, jerk=500.0,
+        command_velocity_step=0.002, command_jerk=40.0,
+    )
     report.header.stamp = time_to_msg(now + 50 * MS)
     report.timing = timing_to_msg({name: now + ms * MS for name, ms in stages.items()})
     return report

@@ -64,6 +64,15 @@ def test_it_is_indexed_by_time_never_by_count():
     assert [spline.at(t * NS // 4).position_rad[0] for t in (3, 1, 3, 2)] == pytest.approx([0.75, 0.25, 0.75, 0.5])
 
 
+@given(values=knots_lists, places=st.lists(st.floats(-1.0, 14.0), min_size=1, max_size=8))
+def test_many_places_at_once_are_the_same_places(values, places):
+    spline = Spline(3, DT_S, np.array(values)[:, None])
+    times = np.array([3 + round(place * DT_S * NS) for place in places])
+    np.testing.assert_allclose(spline.positions_at(times), [spline.at(int(t)).position_rad for t in times], rtol=0.0, atol=1e-12)
+    resting = Spline.resting(5, np.array([0.3, -0.3]))
+    np.testing.assert_array_equal(resting.positions_at(times), np.tile([0.3, -0.3], (len(times), 1)))
+
+
 def test_one_knot_rests():
     spline = Spline.resting(5, np.array([0.3, -0.3]))
     assert spline.end_ns == 5

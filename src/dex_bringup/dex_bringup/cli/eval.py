@@ -56,7 +56,7 @@ def _text(r: dict[str, Any]) -> str:
     def number(value: float | None, unit: str) -> str:
         return "-" if value is None else f"{value:.4g} {unit}"
 
-    error, latency, seams = r["mean_error_rad"], r["latency_ms"], r["seams"]["predicted"]
+    error, latency, seams, commanded = r["mean_error_rad"], r["latency_ms"], r["seams"]["predicted"], r["seams"]["commanded"]
     lines = [
         f"{r['bag']}: {r['duration_s']:.1f} s in {r['wall_s']:.1f} s ({r['speed_x_real_time']:.1f} x real time)",
         f"model {r['bundle']} {r['bundle_hash'][:12]}{' (the recorded one)' if r['same_model'] else ''}: "
@@ -64,7 +64,10 @@ def _text(r: dict[str, Any]) -> str:
         f"mean error to commanded  arm {number(error['arm_commanded'], 'rad')}, hand {number(error['hand_commanded'], 'rad')}",
         f"mean error to measured   arm {number(error['arm_measured'], 'rad')}, hand {number(error['hand_measured'], 'rad')}",
         f"difference from recorded chunks, largest: {number(r['largest_difference_from_recorded_rad'], 'rad')}",
-        f"seams, p99: jump {number(seams['position_jump_rad']['p99'], 'rad')}, velocity step {number(seams['velocity_step_rad_s']['p99'], 'rad/s')}",
+        f"seams, p99: predicted jump {number(seams['position_jump_rad']['p99'], 'rad')}, "
+        f"velocity step {number(seams['velocity_step_rad_s']['p99'], 'rad/s')}; "
+        f"as commanded: velocity step {number(commanded['velocity_step_rad_s']['p99'], 'rad/s')}, "
+        f"jerk {number(commanded['jerk_rad_s3']['p99'], 'rad/s^3')}",
         f"recorded latency, median: inference {number(latency['inference']['p50'], 'ms')}, overhead {number(latency['overhead']['p50'], 'ms')}; "
         f"replay inference {number(r['replay_inference_ms']['p50'], 'ms')}",
         f"limit hits: predicted {r['limit_hits']['predicted']}, recorded {r['limit_hits']['recorded']}",

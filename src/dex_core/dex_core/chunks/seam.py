@@ -24,7 +24,7 @@ class Seam(NamedTuple):
         position_jump_rad, velocity_step_rad_s, acceleration_step_rad_s2: right after the boundary less right before it.
         jerk_rad_s3: finite difference over the boundary of the acceleration of commands at 100 Hz: the largest third difference
             of the last three positions before it and the first three after it, over the period cubed. A jump of ``p`` rad alone makes it
-            3e6 ``p``, a step of ``v`` rad/s 2e4 ``v`` at most, a step of ``a`` rad/s^2 100 ``a``.
+            2e6 ``p``, a step of ``v`` rad/s alone 1e4 ``v``, one of ``a`` rad/s^2 50 ``a``.
     """
 
     position_jump_rad: float
