@@ -53,4 +53,4 @@ class BoundRun:
             for name, value in inputs.items():
                 held.inputs[name].update_inplace(np.ascontiguousarray(value))
             self._session.run_with_iobinding(held.binding, options)
-            return [held.outputs[name].numpy() for name in self._names]
+            return [np.array(held.outputs[name].numpy()) for name in self._names]  # on the CPU, numpy() is a view of the kept memory
