@@ -75,7 +75,8 @@ def endless(rounds: int) -> bytes:
         ],
         [helper.make_tensor_value_info("go", TensorProto.BOOL, []), helper.make_tensor_value_info("v", TensorProto.FLOAT, ["B", 4])],
     )
-    nodes = [helper.make_node("Slice", ["x", "from", "to", "axes"], ["start"]), helper.make_node("Loop", ["rounds", "yes", "start"], ["y"], body=body)]
+    loop = helper.make_node("Loop", ["rounds", "yes", "start"], ["y"], body=body)
+    nodes = [helper.make_node("Slice", ["x", "from", "to", "axes"], ["start"]), loop]
     numbers = {"from": np.array([0], np.int64), "to": np.array([4], np.int64), "axes": np.array([1], np.int64)}
     return onnx_model(nodes, INPUTS, OUTPUTS, {**numbers, "rounds": np.array(rounds, np.int64), "yes": np.array(True)})
 

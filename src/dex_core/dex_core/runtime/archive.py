@@ -19,6 +19,7 @@ MAX_MEMBERS = 100_000
 MAX_JSON_BYTES = 64 << 20
 MAX_RATIO = 1.01
 """torch stores members uncompressed: what unpacks to more than the file is a bomb."""
+SAMPLE_INPUTS = "data/sample_inputs/model.pt"
 _MEMBER = re.compile(
     r"(archive_format|archive_version|byteorder|\.data/(version|serialization_id|\w+)|models/model\.json|data/sample_inputs/model\.pt"
     r"|data/weights/(weight_\d+|model_weights_config\.json)|data/constants/(tensor_\d+|model_constants_config\.json))"
@@ -29,6 +30,8 @@ _OPERATOR = re.compile(r"torch\.ops\.(aten|prims|higher_order)\.\w+(\.\w+)?|torc
 def check_archive(blob: bytes, where: str) -> str:
     """Members, sizes and operators of a .pt2 file. Raises BundleError ``graph_refused``; returns what it holds in words."""
     try:
+        if not blob.startswith(b"PK\x03\x04"):
+            raise ValueError("it does not begin as a zip file does")  # some other file with an archive behind it
         with zipfile.ZipFile(io.BytesIO(blob)) as archive:
             members = _members(archive, len(blob), where)
             operators = _check_model(_json(archive, members, "models/model.json", where), where)
@@ -37,6 +40,13 @@ def check_archive(blob: bytes, where: str) -> str:
     except (zipfile.BadZipFile, ValueError, RecursionError, OSError, EOFError, RuntimeError, NotImplementedError) as error:
         raise BundleError(f"{where}: no torch.export archive: {error}", code="graph_refused") from error
     return f"{len(members)} members, {operators} operators"
+
+
+def sample_inputs(blob: bytes) -> bytes:
+    """The one pickled member of an archive that was checked; empty where it has none."""
+    with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        names = [name for name in archive.namelist() if name.split("/", 1)[-1] == SAMPLE_INPUTS]
+        return archive.read(names[0]) if names else b""
 
 
 def _members(archive: zipfile.ZipFile, size: int, where: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.errors import BundleError
-from dex_core.runtime.archive import check_archive
+from dex_core.runtime.archive import check_archive, sample_inputs
 from dex_core.runtime.base import Described, check_inputs, check_outputs
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ class TorchExportSession:
         self._torch = import_torch(f"graph {name!r}")
         self._torch.set_num_threads(threads)
         try:
+            pickled = sample_inputs(blob)
+            if pickled:  # torch itself, where it finds more than tensors in them, goes on and runs what they say
+                self._torch.load(io.BytesIO(pickled), weights_only=True)
             program = self._torch.export.load(io.BytesIO(blob))
             self._module = program.module().to(provider)
             self._inputs = [_described(program, argument) for argument in program.graph_signature.user_inputs]
