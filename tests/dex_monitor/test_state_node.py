@@ -135,7 +135,9 @@ def _chunk(peer: Peer, sequence: int, slope: float, **more: Any) -> tuple[Action
     return whole, ActionChunk(stamp, "goal", sequence, 0.05, 0.0, (ActionSlice("left_hand", "joint_position", rows, hand),))
 
 
-@pytest.mark.parametrize(("slope", "follows", "motion"), [(1.0, True, ChunkLatency.SEEN), (1.0, False, ChunkLatency.MISSED), (0.0, False, ChunkLatency.NONE)])
+@pytest.mark.parametrize(
+    ("slope", "follows", "motion"), [(1.0, True, ChunkLatency.SEEN), (1.0, False, ChunkLatency.MISSED), (0.0, False, ChunkLatency.NONE)]
+)
 def test_the_first_motion_after_a_chunk_is_told(bench: tuple[StateNode, Peer], slope: float, follows: bool, motion: int) -> None:
     _node, peer = bench
     for publisher in (peer.chunks, peer.decoded, peer.reports):

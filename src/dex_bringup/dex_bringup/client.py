@@ -99,6 +99,12 @@ class CellClient:
             if tick is not None:
                 tick()
 
+    def spin(self, seconds: float) -> None:
+        """Runs callbacks for so long [s]."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0.0:
+            self._executor.spin_once(timeout_sec=min(left, 0.05))
+
     def prepare(self, kind: Any, name: str) -> Any:
         """Makes a service client ahead of its use, so that discovery is over when it counts."""
         if name not in self._services:

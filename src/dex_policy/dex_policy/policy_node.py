@@ -10,7 +10,7 @@ import traceback
 
 from dex_core.bundle import Bundle
 from dex_core.bundle.probes import Speed
-from dex_core.clock import Priority
+from dex_core.clock import NS, Priority
 from dex_core.errors import DexError
 from dex_core.policy import ObservationRefused, PolicySpec
 from dex_msgs.msg import ActionChunk, PolicyStatus
@@ -21,10 +21,13 @@ from dex_policy.serving import PolicyServer
 from dex_ros import names, qos
 from dex_ros.convert import chunk_to_msg, time_to_msg
 from dex_ros.diagnostics import ERROR, OK, WARN
+from dex_ros.latency import LatencyWatch
 from dex_ros.node import DexNode, node_parser, spin_main
 
 IDLE_WAIT_S = 0.1
 POLL_S = 0.015
+TELL_PERIOD_S = 0.2
+"""How often status and diagnostics are made anew while nothing but the count of chunks changes: they would cost as much as the chunk's message."""
 
 
 class PolicyNode(DexNode):
@@ -39,6 +42,9 @@ class PolicyNode(DexNode):
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._observing: Observing | None = None
+        self._latency: LatencyWatch | None = None
+        self._serving: tuple[object, ...] = ()
+        self._serving_ns = 0
         self._told_health: str | None = None
         self._bundle: Bundle | None = None
         self._chunks = self.create_publisher(ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
@@ -56,6 +62,7 @@ class PolicyNode(DexNode):
         self._tell_bundle(policy.spec)
         self._let_go()
         self._observing = Observing(self, self.cell, policy.spec)
+        self._latency = LatencyWatch(self, self.cell.policy)
         self._publish_status(PolicyStatus.INACTIVE)
 
     def activate(self) -> None:
@@ -108,9 +115,10 @@ class PolicyNode(DexNode):
         self.diagnostics.set("bundle", OK if speed is None or speed.ok else WARN, f"{spec.name}{version} on {spec.provider}", values)
 
     def _let_go(self) -> None:
-        if self._observing is not None:
-            self._observing.destroy()
-        self._observing = None
+        for part in (self._observing, self._latency):
+            if part is not None:
+                part.destroy()
+        self._observing = self._latency = None
 
     def _end_worker(self) -> None:
         if self._server is not None:
@@ -219,13 +227,22 @@ class PolicyNode(DexNode):
         chunk.timing.observation_ready = time_to_msg(ready_ns)
         chunk.timing.published = time_to_msg(self.now_ns())
         self._chunks.publish(chunk)
+        self._tell_serving(server, prediction.flags)
+
+    def _tell_serving(self, server: PolicyServer, flags: tuple[str, ...]) -> None:
+        """Status and diagnostics of a goal that is served: at once when something is new, else every so often."""
+        goal, now_ns = server.goal, time.monotonic_ns()
+        serving = (goal.goal_id if goal else "", flags, server.policy.hand_changes, server.refusals.total())
+        if serving == self._serving and now_ns - self._serving_ns < TELL_PERIOD_S * NS:
+            return
+        self._serving, self._serving_ns = serving, now_ns
         self._publish_status(PolicyStatus.RUNNING)
         self.diagnostics.set(
             "policy",
-            WARN if prediction.flags else OK,
-            "serving" if not prediction.flags else "serving, flagged",
+            WARN if flags else OK,
+            "serving, flagged" if flags else "serving",
             {
-                "flags": "; ".join(prediction.flags),
+                "flags": "; ".join(flags),
                 "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
                 "hand_changes": server.policy.hand_changes,
                 "refusals": dict(server.refusals),

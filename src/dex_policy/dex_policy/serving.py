@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
-
-import numpy as np
 
 from dex_core.chunks import Committed, Pacing
 from dex_core.chunks.mixing import commit
@@ -18,6 +16,7 @@ from dex_core.clock import NS
 from dex_core.config import ControlConfig, PolicyConfig
 from dex_core.decode import MountedHand
 from dex_core.errors import DexError
+from dex_core.latency import Window
 from dex_core.policy import FrozenGuard, Observation, Policy, Prediction, check_observation, stream_digests, whole_digest
 from dex_core.types import ActionChunk
 
@@ -75,7 +74,7 @@ class PolicyServer:
         self._due_ns = 0
         self._sequence = 0
         self._last_stamp_ns = 0
-        self._latencies_ms: deque[float] = deque(maxlen=512)
+        self._latencies_ms = Window()
         self.refusals: Counter[str] = Counter()
         self._reason = self._detail = self._failure = ""
 
@@ -174,7 +173,7 @@ class PolicyServer:
             self._newest = prediction.chunk
             latency_ns = prediction.chunk.timing_ns.get("inferred", wall_ns) - observation.stamp_ns
             self._due_ns = self._pacing.next_ns(now_ns, latency_ns / NS)
-            self._latencies_ms.append(prediction.inference_ms)
+            self._latencies_ms.add(prediction.inference_ms)
             self._reason, self._detail = "", "; ".join(prediction.flags)
         return _with_digests(prediction, observation)
 
@@ -204,15 +203,14 @@ class PolicyServer:
     def status(self) -> ServerStatus:
         """Counters and latencies of this server since its start."""
         with self._lock:
-            times = np.array(self._latencies_ms) if self._latencies_ms else np.zeros(1)
             goal = self._goal or Goal("", "", "")
             return ServerStatus(
                 goal.goal_id,
                 goal.instruction,
                 self._sequence,
                 sum(self.refusals.values()),
-                float(np.median(times)),
-                float(np.quantile(times, 0.99)),
+                self._latencies_ms.quantile(0.5) if len(self._latencies_ms) else 0.0,
+                self._latencies_ms.quantile(0.99) if len(self._latencies_ms) else 0.0,
                 self._reason,
                 self._detail,
             )

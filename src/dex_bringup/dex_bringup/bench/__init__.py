@@ -4,6 +4,7 @@
 BENCHES = {
     "closed-loop": "success of the task over unseen seeds, through ROS and the SDKs",
     "control-jitter": "period of the 100 Hz command stream with everything running and a goal",
+    "serving": "the policy server, model aside: overhead on one core, chunks a second; around a network of real size",
     "stop-latency": "stop service to the last moving command on the arms' wire; killed process to hold",
     "servo-rate": "period of one xArm's servo stream at 250 Hz, at the controller's wire",
     "latency": "camera stamp to first command, besides inference",
@@ -18,6 +19,7 @@ BENCHES = {
     "latents": "the shared latent space of the hands, beside the released one and what the hands could do",
     "cross-hand": "one latent policy on every hand, beside padded joints and retargeting from one hand: success in lockstep",
     "completion": "the whole thing from one side, on unseen things: Chamfer distance, normals, time",
+    "chunking": "how chunks follow each other, over latencies of the policy: success, and what the seams feel like",
     "cell-tick": "one control tick of a cell: both arms, both hands, filter, limits",
     "fuzz": "broken frames, messages and files through every reader: crashes, hangs, unsafe commands",
     "soak": "memory, threads, descriptors and latency of the whole simulated cell over time",

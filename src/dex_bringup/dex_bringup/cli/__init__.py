@@ -14,6 +14,8 @@ VERBS = {
     "demo": "start the simulated cell, run the task, show the result",
     "record": "repair a recording that was cut off, or say what is in one",
     "eval": "replay a recording without a robot and score a model on it",
+    "latency": "show where the time of each chunk goes, live or in a recording",
+    "export": "write recordings as a LeRobot dataset",
     "bundle": "verify and show model bundles",
     "serve": "offer model bundles to other machines by an existing inference server",
     "annotate": "write where the robots' keypoints are in recorded or live pictures (COCO)",

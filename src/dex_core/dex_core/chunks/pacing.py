@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections import deque
-
-import numpy as np
 
 from dex_core.chunks.schedule import SCHEDULES
 from dex_core.chunks.schedule.synchronous import SETTLE_S
@@ -46,12 +45,14 @@ class LatencyEstimate:
     @property
     def median_s(self) -> float:
         """What to expect [s]; 0 while nothing is known."""
-        return float(np.median(self._seconds)) if self._seconds else 0.0
+        return statistics.median(self._seconds) if self._seconds else 0.0
 
     @property
     def jitter_s(self) -> float:
         """How much longer than that it takes one time in twenty [s]; one spike in a full window does not count."""
-        return float(np.quantile(self._seconds, QUANTILE, method="lower")) - self.median_s if self._seconds else 0.0
+        if not self._seconds:
+            return 0.0
+        return sorted(self._seconds)[math.floor((len(self._seconds) - 1) * QUANTILE)] - self.median_s
 
 
 class Pacing:
