@@ -135,3 +135,49 @@ def test_command_line(recording: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads((tmp_path / "report" / "eval.json").read_text())["replayed"] == 5
     assert main(["eval", str(tmp_path)]) == 1
     assert "no .mcap file" in capsys.readouterr().err
+
+
+def test_the_replay_sees_what_the_live_policy_saw_to_the_bit(recording: Path) -> None:
+    found = evaluate(recording).result["observations"]
+    assert found == {"compared": 5, "same": 5, "share": 1.0, "first_difference": None, "streams": {}}
+
+
+@pytest.mark.parametrize(
+    ("topic", "change", "streams"),
+    [
+        ("left/arm/joint_states", lambda m: None, {"joints/left_arm"}),  # lost on its way to the recorder
+        ("right/hand/joint_states", lambda m: _moved(m), {"joints/right_hand"}),
+        (names.IMAGE, lambda m: _brighter(m), {"image/front"}),
+    ],
+)
+def test_a_stream_that_was_recorded_otherwise_is_named(
+    small_cell: CellConfig, tmp_path: Path, topic: str, change: Callable[[object], object], streams: set[str]
+) -> None:
+    at = START_NS + 800 * 1_000_000  # the second chunk's instant
+    bag = write_episode(tmp_path / "bag", small_cell, duration_s=1.7, edit=lambda name, t, m: change(m) if name == topic and t == at else m)
+    found = evaluate(bag).result["observations"]
+    assert (found["compared"], found["same"]) == (3, 2) and found["first_difference"]["sequence"] == 1
+    assert set(found["first_difference"]["streams"]) == set(found["streams"]) == streams
+
+
+def test_another_instruction_is_another_observation_and_old_recordings_tell_nothing(small_cell: CellConfig, tmp_path: Path, recording: Path) -> None:
+    found = evaluate(recording, instruction="Return to the rest pose").result["observations"]
+    assert found["same"] == 0 and set(found["streams"]) == {"instruction"}
+
+    def untold(topic: str, _at_ns: int, message: object) -> object:
+        if topic == names.ACTION_CHUNK:
+            message.observation_digest, message.streams, message.stream_digests = 0, [], []  # type: ignore[attr-defined]
+        return message
+
+    found = evaluate(write_episode(tmp_path / "bag", small_cell, duration_s=0.9, edit=untold)).result["observations"]
+    assert found["compared"] == 0 and found["share"] is None
+
+
+def _moved(message: JointState) -> JointState:
+    message.position[0] += 1e-12
+    return message
+
+
+def _brighter(message: object) -> object:
+    message.data[7] ^= 1  # type: ignore[attr-defined]
+    return message

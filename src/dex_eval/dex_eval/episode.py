@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,15 @@ TYPES = {
 }
 JOINT_STATE = "sensor_msgs/msg/JointState"
 _CDR_LITTLE_ENDIAN = 1
+
+
+class RecordedPicture(NamedTuple):
+    """One picture: camera, exposure and time of reception [ns], and how to read its (H, W, 3) uint8 RGB."""
+
+    camera: str
+    stamp_ns: int
+    received_ns: int
+    read: Callable[[], NDArray[np.uint8]]
 
 
 @dataclass
@@ -90,12 +100,16 @@ class Episode:
         namespace = self.recording.metadata.get("dex", {}).get("namespace", "/").rstrip("/")
         return name if name.startswith("/") else f"{namespace}/{name}"
 
-    def pictures(self, stamps_ns: set[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """(stamp, (H, W, 3) uint8 RGB) of the pictures exposed at these stamps, in order of the recording."""
-        for message in self.recording.messages(frozenset({self.topic(names.IMAGE)})):
-            stamp = image_stamp_ns(message)
-            if stamp in stamps_ns:
-                yield stamp, image_from_msg(decode(message, TYPES[names.IMAGE]))
+    def pictures(self, cameras: Iterable[str]) -> Iterator[RecordedPicture]:
+        """The pictures of some of the cell's cameras, in order of the recording. Raises BagError where a camera's topic is missing."""
+        topics = {self.topic(names.of_camera(names.IMAGE, self.cell.camera_scope(camera))): camera for camera in cameras}
+        self.recording.require(*topics)
+        for message in self.recording.messages(frozenset(topics)):
+            yield RecordedPicture(topics[message.topic], image_stamp_ns(message), message.log_ns, partial(_pixels, message))
+
+
+def _pixels(message: RawMessage) -> NDArray[np.uint8]:
+    return image_from_msg(decode(message, TYPES[names.IMAGE]))
 
 
 def load_episode(recording: Recording, cell: CellConfig | None = None) -> Episode:
@@ -112,7 +126,7 @@ def load_episode(recording: Recording, cell: CellConfig | None = None) -> Episod
     states = {episode.topic(names.device_states(interface)): interface for interface in episode.cell.interfaces}
     recording.require(episode.topic(names.IMAGE), *states)
     episode.states = {interface: [] for interface in episode.cell.interfaces}
-    _check_types(episode, states)
+    check_types(episode, {episode.topic(name): kind for name, kind in TYPES.items()} | dict.fromkeys(states, JOINT_STATE))
     commands: list[Any] = []
     short = {episode.topic(name): name for name in TYPES}
     for message in recording.messages(frozenset({*short, *states})):
@@ -174,8 +188,8 @@ def recorded_cell(recording: Recording) -> CellConfig:
         return load_cell(path)
 
 
-def _check_types(episode: Episode, states: dict[str, str]) -> None:
-    expected = {episode.topic(name): type_name for name, type_name in TYPES.items()} | dict.fromkeys(states, JOINT_STATE)
+def check_types(episode: Episode, expected: dict[str, str]) -> None:
+    """Raises BagError ``type_unknown`` for a topic (full name) that was recorded as another type, or as another version of it."""
     for topic, type_name in expected.items():
         found = episode.recording.types.get(topic)
         if found is None:

@@ -85,6 +85,7 @@ def _numbers(episode: Episode, predictions: list[Predicted], instants: int) -> d
         "instants": instants,
         "replayed": len(predictions),
         "refused": refused,
+        "observations": metrics.same_observations(predictions),
         "replay_inference_ms": metrics.summary([p.inference_ms for p in predictions]),
         "replay_decode_ms": metrics.summary([p.decode_ms for p in predictions]),
         "largest_difference_from_recorded_rad": metrics.recorded_difference(episode, predictions),

@@ -12,6 +12,7 @@ import numpy as np
 from dex_core.chunks import Seam, Spline, seam_between
 from dex_core.latency import STAGES, LatencyBudget, total_ms
 from dex_core.limits.base import JointLimits
+from dex_core.policy import differences
 from dex_core.types import Array
 from dex_eval.episode import Episode, Track
 from dex_eval.replay import Predicted
@@ -155,3 +156,18 @@ def recorded_difference(episode: Episode, predictions: list[Predicted]) -> float
                 ordered = parts[-1].data[:, [parts[-1].names.index(n) for n in interface.names]]
                 worst = max(worst, float(np.abs(ordered - prediction.position_rad[:, columns]).max()))
     return worst if math.isfinite(worst) else None
+
+
+def same_observations(predictions: list[Predicted]) -> dict[str, Any]:
+    """How many observations of the replay are those of the live policy, to the bit, and in which streams the first other one differs.
+
+    {compared, same, share, first_difference: {goal_id, sequence, streams} or None, streams: {stream: how often it differs}}.
+    """
+    told = [(p, differences(p.instant.digests, p.digests)) for p in predictions if p.instant.digests]
+    other = [(p.instant, found) for p, found in told if found]
+    first = {"goal_id": other[0][0].goal_id, "sequence": other[0][0].sequence, "streams": list(other[0][1])} if other else None
+    same = len(told) - len(other)
+    return {
+        "compared": len(told), "same": same, "share": same / len(told) if told else None, "first_difference": first,
+        "streams": dict(Counter(stream for _, found in other for stream in found)),
+    }

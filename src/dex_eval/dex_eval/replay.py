@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from dex_core.config import CellConfig
 from dex_core.decode import MountedHand, SideDecoder
 from dex_core.decode.side import DECODED
 from dex_core.errors import DexError
-from dex_core.policy import MeasuredPoses, Observation, Policy
+from dex_core.policy import Observation, ObservationBuilder, Policy, PolicySpec, check_observation, stream_digests
 from dex_core.policy.runtime import load_side_decoder
-from dex_core.types import ActionChunk, Array, JointState, index_map
+from dex_core.types import ActionChunk, Array, index_map
 from dex_eval.bag import BagError
 from dex_eval.episode import Episode
 from dex_ros.convert import joint_state_from_msg, time_from_msg
@@ -29,6 +29,7 @@ class Instant:
     Attributes:
         stamp_ns: exposure of the picture [ns]. goal_id, sequence, instruction: as recorded.
         known_ns: what was received later than this the policy could not know [ns].
+        digests: of the observation the live policy saw, by stream; none where they were not recorded.
     """
 
     stamp_ns: int
@@ -36,6 +37,7 @@ class Instant:
     sequence: int
     instruction: str
     known_ns: int
+    digests: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Predicted:
         position_rad: (T, n) decoded joints in the cell's order; start_ns: time of step 0; dt_s: step.
         inference_ms, decode_ms: of this replay.
         refused: reason code when it gave nothing; position_rad is empty then.
+        digests: of the observation that was put together, by stream; none where there was none.
     """
 
     instant: Instant
@@ -56,6 +59,7 @@ class Predicted:
     inference_ms: float
     decode_ms: float
     refused: str = ""
+    digests: dict[str, int] = field(default_factory=dict)
 
 
 def instants_of(episode: Episode, instruction: str = "") -> list[Instant]:
@@ -73,7 +77,8 @@ def instants_of(episode: Episode, instruction: str = "") -> list[Instant]:
     if episode.chunks:
         return [
             Instant(
-                c.stamp_ns, c.goal_id, c.sequence, instruction or _instruction(episode, c), c.timing_ns.get("observation_ready") or c.stamp_ns + 10**8
+                c.stamp_ns, c.goal_id, c.sequence, instruction or _instruction(episode, c),
+                c.timing_ns.get("observation_ready") or c.stamp_ns + 10**8, c.stream_digests,
             )
             for c in episode.chunks
         ]
@@ -93,41 +98,80 @@ def _instruction(episode: Episode, chunk: ActionChunk) -> str:
 
 def replay(episode: Episode, policy: Policy, instants: list[Instant]) -> Iterator[Predicted]:
     """Asks the policy at every instant whose picture is in the recording; a new goal resets it first."""
-    sides = [name.split("_", 1)[0] for name in policy.spec.action_interfaces if name.endswith("_hand")]
-    decoders = {side: load_side_decoder(episode.cell, side) for side in sides}
-    told = {side: d.mounted for side, d in decoders.items() if side in policy.spec.mounted_sides and d.mounted is not None}
-    measured = MeasuredPoses(episode.cell, policy.spec.pose_interfaces)
-    wanted = {instant.stamp_ns: instant for instant in instants}
-    states = {interface: _States(found) for interface, found in episode.states.items()}
+    spec, cell = policy.spec, episode.cell
+    sides = [name.split("_", 1)[0] for name in spec.action_interfaces if name.endswith("_hand")]
+    decoders = {side: load_side_decoder(cell, side) for side in sides}
+    told = {side: d.mounted for side, d in decoders.items() if side in spec.mounted_sides and d.mounted is not None}
+    seen = _Seen(episode, spec, told)
     goal: str | None = None
-    camera = next(iter(policy.spec.cameras))
-    for stamp_ns, image in episode.pictures(set(wanted)):
-        instant = wanted[stamp_ns]
+    for instant in seen.reached(instants):
         if instant.goal_id != goal:
             policy.reset()
             goal = instant.goal_id
-        joints = {name: state for name in episode.cell.interfaces if (state := states[name].nearest(stamp_ns, instant.known_ns)) is not None}
-        seen = Observation(stamp_ns, {camera: image}, joints, instant.instruction)
-        yield _predict(episode.cell, policy, decoders, instant, seen, _Body(measured, told))
+        yield _predict(cell, policy, decoders, instant, seen)
 
 
-class _Body(NamedTuple):
-    """What a policy is told of arms and hands besides their joints."""
+class _Seen:
+    """The recording as the policy node saw it: streams, and observations put together by the node's own builder."""
 
-    measured: MeasuredPoses
-    mounted: dict[str, MountedHand]
+    def __init__(self, episode: Episode, spec: PolicySpec, told: dict[str, MountedHand]) -> None:
+        self._episode, self._spec = episode, spec
+        self._builder = ObservationBuilder(episode.cell, spec)
+        self._builder.mounted = told
+        body = replace(spec, cameras={}, pose_interfaces=(), history=1, joint_interfaces=tuple(episode.cell.interfaces))
+        self._body = ObservationBuilder(episode.cell, body)
+        self._states = {name: iter(found) for name, found in episode.states.items()}
+        self._next = {name: next(found, None) for name, found in self._states.items()}
+
+    def reached(self, instants: list[Instant]) -> Iterator[Instant]:
+        """The instants whose picture is there, each when everything that was known to it has been taken."""
+        first, wanted = next(iter(self._spec.cameras)), {instant.stamp_ns: instant for instant in instants}
+        waiting: list[Instant] = []
+        for picture in self._episode.pictures(self._spec.cameras):
+            while waiting and picture.received_ns > waiting[0].known_ns:
+                yield waiting.pop(0)
+            self._builder.add_picture(picture.camera, picture.stamp_ns, picture.read, picture.received_ns)
+            if picture.camera == first and picture.stamp_ns in wanted:
+                waiting.append(wanted[picture.stamp_ns])
+        yield from waiting
+
+    def observation(self, instant: Instant) -> Observation:
+        """What the policy saw. Raises ObservationRefused, as live."""
+        self._take_states(instant.known_ns)
+        seen = self._builder.build(instant.stamp_ns, instant.instruction, instant.known_ns)
+        check_observation(seen, self._spec, instant.known_ns, self._episode.cell.policy)
+        return seen
+
+    def joints(self, interface: str, instant: Instant) -> Array:
+        """Measured joints of an interface in the order of its names. Raises DexError ``state_stale``, ``joint_names``."""
+        state = self._body.build(instant.stamp_ns, known_ns=instant.known_ns).joints.get(interface)
+        if state is None:
+            raise DexError(f"no joint state of {interface}", code="state_stale")
+        return state.position_rad[index_map(state.names, self._episode.cell.interface(interface).names, f"joint state of {interface}")]
+
+    def _take_states(self, known_ns: int) -> None:
+        for name, found in self._states.items():
+            while (state := self._next[name]) is not None and state[0] <= known_ns:
+                received_ns, message = state
+                stamp_ns, read = time_from_msg(message.header.stamp), partial(joint_state_from_msg, message)
+                for builder in (self._builder, self._body) if name in self._spec.joint_interfaces else (self._body,):
+                    builder.add_state(name, stamp_ns, read, received_ns)
+                self._next[name] = next(found, None)
 
 
 def _predict(
-    cell: CellConfig, policy: Policy, decoders: dict[str, SideDecoder], instant: Instant, observation: Observation, body: _Body,
+    cell: CellConfig, policy: Policy, decoders: dict[str, SideDecoder], instant: Instant, seen: _Seen,
 ) -> Predicted:
+    digests: dict[str, int] = {}
     try:
-        prediction = policy.infer(body.measured.complete(observation, body.mounted), instant.goal_id, instant.sequence)
+        observation = seen.observation(instant)
+        digests = stream_digests(observation)
+        prediction = policy.infer(observation, instant.goal_id, instant.sequence)
         started = time.perf_counter()
         chunk = prediction.chunk
         parts = {s.interface: s for s in chunk.slices if s.space == DECODED}
         for decoder in decoders.values():
-            decoded = decoder.decode(chunk, lambda name: _in_order(cell, name, observation))
+            decoded = decoder.decode(chunk, lambda name: seen.joints(name, instant))
             parts.update({s.interface: s for s in (decoded.slices if decoded else ())})
         columns = []
         for name, interface in cell.interfaces.items():
@@ -141,30 +185,8 @@ def _predict(
             chunk.dt_s,
             prediction.inference_ms,
             (time.perf_counter() - started) * 1e3,
+            digests=digests,
         )
     except DexError as error:
-        return Predicted(instant, np.zeros((0, len(cell.joint_names))), instant.stamp_ns, 1.0, float("nan"), float("nan"), error.code)
-
-
-def _in_order(cell: CellConfig, name: str, observation: Observation) -> Array:
-    """Measured joints of an interface in the order of its names. Raises DexError ``state_stale``, ``joint_names``."""
-    state = observation.joints.get(name)
-    if state is None:
-        raise DexError(f"no joint state of {name}", code="state_stale")
-    return state.position_rad[index_map(state.names, cell.interface(name).names, f"joint state of {name}")]
-
-
-class _States:
-    """Received joint states of one interface; converts only those that are asked for."""
-
-    def __init__(self, found: list[tuple[int, object]]) -> None:
-        self._messages = [message for _, message in found]
-        self._received_ns = np.array([received for received, _ in found], dtype=np.int64)
-        self._stamps_ns = np.array([time_from_msg(message.header.stamp) for message in self._messages], dtype=np.int64)  # type: ignore[attr-defined]
-
-    def nearest(self, stamp_ns: int, known_ns: int) -> JointState | None:
-        """The state nearest to ``stamp_ns`` among those received by ``known_ns``."""
-        known = np.flatnonzero(self._received_ns <= known_ns)
-        if not len(known):
-            return None
-        return joint_state_from_msg(self._messages[known[np.argmin(np.abs(self._stamps_ns[known] - stamp_ns))]])
+        nothing = np.zeros((0, len(cell.joint_names)))
+        return Predicted(instant, nothing, instant.stamp_ns, 1.0, float("nan"), float("nan"), error.code, digests)

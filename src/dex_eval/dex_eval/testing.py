@@ -13,7 +13,7 @@ from rclpy.serialization import serialize_message
 from dex_core.bundle import load_bundle
 from dex_core.bundle.testing import write_latent_fixture, write_policy_fixture
 from dex_core.config import CellConfig
-from dex_core.policy import MeasuredPoses, Observation, load_policy
+from dex_core.policy import MeasuredPoses, Observation, load_policy, stream_digests, whole_digest
 from dex_core.policy.runtime import load_side_decoder
 from dex_core.types import JointState
 from dex_eval.bag_writer import BagWriter
@@ -98,7 +98,8 @@ def _fill(cell: CellConfig, length_ms: int, put: Callable[[str, int, object], No
         if at_ms % 800:
             continue
         seen = measured.complete(Observation(now, {next(iter(policy.spec.cameras)): image}, joints, policy.spec.instructions[0]), told)
-        chunk = policy.infer(seen, "g1", sequence).chunk
+        parts = stream_digests(seen)
+        chunk = dataclasses.replace(policy.infer(seen, "g1", sequence).chunk, observation_digest=whole_digest(parts), stream_digests=parts)
         put(names.ACTION_CHUNK, now + 30 * MS, chunk_to_msg(chunk))
         for decoder in decoders:
             put(names.DECODED_CHUNK, now + 40 * MS, chunk_to_msg(decoder.decode(chunk, lambda name: home[name].position_rad)))

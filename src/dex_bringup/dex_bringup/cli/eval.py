@@ -61,6 +61,7 @@ def _text(r: dict[str, Any]) -> str:
         f"{r['bag']}: {r['duration_s']:.1f} s in {r['wall_s']:.1f} s ({r['speed_x_real_time']:.1f} x real time)",
         f"model {r['bundle']} {r['bundle_hash'][:12]}{' (the recorded one)' if r['same_model'] else ''}: "
         f"{r['replayed']} of {r['instants']} instants, refused {r['refused'] or 'none'}",
+        _same(r["observations"]),
         f"mean error to commanded  arm {number(error['arm_commanded'], 'rad')}, hand {number(error['hand_commanded'], 'rad')}",
         f"mean error to measured   arm {number(error['arm_measured'], 'rad')}, hand {number(error['hand_measured'], 'rad')}",
         f"difference from recorded chunks, largest: {number(r['largest_difference_from_recorded_rad'], 'rad')}",
@@ -73,6 +74,14 @@ def _text(r: dict[str, Any]) -> str:
         f"limit hits: predicted {r['limit_hits']['predicted']}, recorded {r['limit_hits']['recorded']}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _same(found: dict[str, Any]) -> str:
+    if not found["compared"]:
+        return "observations: the recording does not tell what the live policy saw"
+    first = found["first_difference"]
+    text = f"; first difference at chunk {first['sequence']}: {', '.join(first['streams'])}" if first else ""
+    return f"observations the same as the live policy's, to the bit: {found['same']} of {found['compared']}{text}"
 
 
 def _plain(value: Any) -> Any:

@@ -4,7 +4,7 @@
 from dex_core.policy.base import Observation, Policy, PolicySpec, Prediction
 from dex_core.policy.builder import ObservationBuilder
 from dex_core.policy.chunk_policy import ChunkPolicy
-from dex_core.policy.digest import first_difference, stream_digests, whole_digest
+from dex_core.policy.digest import differences, stream_digests, whole_digest
 from dex_core.policy.frozen import FrozenGuard
 from dex_core.policy.instruction import InstructionRefused, check_instruction
 from dex_core.policy.measured import MeasuredPoses
@@ -24,7 +24,7 @@ __all__ = [
     "Prediction",
     "check_instruction",
     "check_observation",
-    "first_difference",
+    "differences",
     "load_policy",
     "stream_digests",
     "whole_digest",

@@ -30,9 +30,9 @@ def whole_digest(parts: Mapping[str, int]) -> int:
     return _hash(*(f"{name}={value}".encode() for name, value in sorted(parts.items()))) or 1
 
 
-def first_difference(recorded: Mapping[str, int], found: Mapping[str, int]) -> str:
-    """The first part, by name, that differs or that only one side has; empty when all are equal."""
-    return next((name for name in sorted({*recorded, *found}) if recorded.get(name) != found.get(name)), "")
+def differences(recorded: Mapping[str, int], found: Mapping[str, int]) -> tuple[str, ...]:
+    """The parts, by name, that differ or that only one side has."""
+    return tuple(name for name in sorted({*recorded, *found}) if recorded.get(name) != found.get(name))
 
 
 def _parts(observation: Observation) -> Iterator[tuple[str, int]]:
