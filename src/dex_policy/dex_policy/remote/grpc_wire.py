@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -70,11 +71,7 @@ class GrpcWire:
             self._calls[call] = self._channel.unary_unary(
                 SERVICE + call, request_serializer=message(asked).SerializeToString, response_deserializer=message(answered).FromString
             )
-        try:
-            grpc.channel_ready_future(self._channel).result(timeout=_left_s(deadline_ns))
-        except grpc.FutureTimeoutError as error:
-            self.close()
-            raise DeadlineError(self._who, self._config.connect_s, "no connection") from error
+        self._await_connection(self._channel, deadline_ns)
 
     def ready(self, model: str, version: str, deadline_ns: int) -> bool:
         """Whether the model can be asked. Raises RemoteError or DeadlineError."""
@@ -102,6 +99,25 @@ class GrpcWire:
         if self._channel is not None:
             self._channel.close()
         self._channel, self._calls = None, {}
+
+    def _await_connection(self, channel: grpc.Channel, deadline_ns: int) -> None:
+        """Until it stands; a first failure is told at once, as trying again is the caller's matter."""
+        seen: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+        follow = seen.put
+        channel.subscribe(follow, try_to_connect=True)
+        try:
+            while (state := seen.get(timeout=_left_s(deadline_ns))) is not grpc.ChannelConnectivity.READY:
+                if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
+                    hint = "is it there, and its certificate known?" if self._endpoint.encrypted else "is it there?"
+                    raise RemoteError(f"{self._who}: no connection; {hint}")
+        except queue.Empty as error:
+            self.close()
+            raise DeadlineError(self._who, self._config.connect_s, "no connection") from error
+        except RemoteError:
+            self.close()
+            raise
+        finally:
+            channel.unsubscribe(follow)
 
     def _reply(self, found: Any, request: Request) -> Reply:
         names = [t.name for t in found.outputs]
