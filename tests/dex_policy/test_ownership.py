@@ -299,7 +299,8 @@ def test_a_model_that_runs_out_of_memory_is_told_and_serves_nobody_until_it_is_a
     policy.broken = True
     assert server.step(observation(2 * NS), 2 * NS, 2 * NS) is None
     status = server.status()
-    assert (status.reason, status.goal_id) == ("model_failed", "a") and "device out of memory" in status.detail and server.refusals["model_failed"] == 1
+    assert (status.reason, status.goal_id) == ("model_failed", "a") and "device out of memory" in status.detail
+    assert server.refusals["model_failed"] == 1
     policy.broken = False
     assert not server.due(10 * NS) and not server.collecting(10 * NS) and server.step(observation(3 * NS), 3 * NS, 3 * NS) is None
     assert server.end("a")

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sensor_msgs.msg import Image
 
 from dex_core.bundle import Bundle
+from dex_core.bundle.testing_cameras import STEPS, write_camera_fixture
 from dex_core.config import CellConfig, load_cell
+from dex_core.config.safety import SafetyConfig
 from dex_core.decode import PoseDecoder
 from dex_core.policy.runtime import load_policy, mounted_hands
 from dex_msgs.msg import PolicyStatus
 from dex_msgs.srv import SetGoal
 from dex_policy.policy_node import PolicyNode
-from dex_ros import names
-from dex_ros.convert import chunk_from_msg
+from dex_ros import names, qos
+from dex_ros.convert import chunk_from_msg, image_to_msg
 from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED
 from dex_ros.testing import wait_for
 
@@ -218,3 +221,62 @@ def test_the_policy_knows_no_hand_and_follows_what_is_mounted(bench: Any, cell: 
         assert len(fakes.chunks) <= count + 1
         fakes.mount(foreign)
         wait_for(lambda: len(fakes.chunks) >= count + 3, "chunks again", 10.0)
+
+
+@pytest.mark.parametrize("raised", [MemoryError("device"), RuntimeError("CUDA failure 2: out of memory")])
+def test_a_model_that_raises_is_told_takes_no_goal_and_recovers_when_activated_anew(bench: Any, raised: Exception) -> None:
+    """F39."""
+    with bench(PolicyNode, serve_policy=False) as (node, fakes):
+        assert ask(fakes, "g1").accepted
+        wait_for(lambda: fakes.chunks, "first chunk", 10.0)
+        session = node._bundle.sessions["policy"]
+
+        def fail(_inputs: object) -> None:
+            raise raised
+
+        session.run = fail
+        status = last_status(fakes, lambda s: s.reason == "model_failed", "the failure in the status")
+        assert status.goal_id == "g1" and str(raised) in status.detail
+        last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED and s.reason == "model_failed", "REFUSED")
+        assert wait_for(lambda: node.heartbeat.reason, "the heartbeat") == "policy_lost" and fakes.complaints(node._server.health())
+        count = len(fakes.chunks)
+        assert ask(fakes, "g1", active=False).accepted
+        refused = ask(fakes, "g2")
+        assert not refused.accepted and refused.reason == "policy_lost" and str(raised) in refused.detail
+        node.trigger_deactivate()
+        node.trigger_activate()
+        assert node.state_id == INACTIVE, "it still fails: the model is tried before anybody is served"
+        del session.run
+        node.trigger_activate()
+        assert node.state_id == ACTIVE and node.heartbeat.reason == ""
+        last_status(fakes, lambda s: s.state == PolicyStatus.READY, "READY")
+        assert len(fakes.chunks) == count and ask(fakes, "g3").accepted
+        wait_for(lambda: any(c.goal_id == "g3" for c in fakes.chunks), "chunks again", 10.0)
+
+
+def test_every_camera_that_the_policy_names_is_looked_through_with_its_history(bench: Any, cell: CellConfig, tmp_path: Path) -> None:
+    front = cell.cameras["front"]
+    two = replace(
+        cell, interfaces={"left_arm": cell.interfaces["left_arm"]}, safety=SafetyConfig(),
+        cameras={"front": front, "wrist": replace(front, driver="external", native_wh=(640, 480), crop_xywh=(80, 0, 480, 480), output_wh=(120, 120))},
+    )
+    policy = replace(two.policy, bundle=str(write_camera_fixture(tmp_path / "two", two)), latent_bundle="", image_max_apart_s=0.2)
+    with bench(PolicyNode, replace(two, policy=policy), serve_policy=False, mounted=False) as (node, fakes):
+        assert node.state_id == ACTIVE
+        assert ask(fakes, "g1").accepted
+        missing = last_status(fakes, lambda s: s.reason in ("camera_lost", "history_short"), "a refusal")
+        last_status(fakes, lambda s: s.reason == "camera_lost" and "wrist" in s.detail, "the camera that is silent, by name")
+        assert missing.observations_refused and not fakes.chunks
+        pictures = fakes.create_publisher(Image, "wrist/camera/color/image_raw", qos.SENSOR)
+        native = np.random.default_rng(1).integers(0, 255, (480, 640, 3), dtype=np.uint8)
+
+        def expose() -> None:
+            native[0, 0] += 1
+            pictures.publish(image_to_msg(native, fakes.get_clock().now().nanoseconds, "wrist_camera_color_optical_frame"))
+
+        fakes.create_timer(0.05, expose)
+        wait_for(lambda: len(fakes.chunks) >= 2, "chunks of both cameras", 15.0)
+        chunk = chunk_from_msg(fakes.chunks[-1])
+        np.testing.assert_allclose(chunk.slices[0].data, np.tile(two.interfaces["left_arm"].home, (STEPS, 1)), atol=1e-5)
+        parts = {f"{back}{name}" for back in ("", "-1/", "-2/") for name in ("stamp", "image/front", "image/wrist", "joints/left_arm")}
+        assert set(chunk.stream_digests) == {*parts, "instruction"} and chunk.observation_digest

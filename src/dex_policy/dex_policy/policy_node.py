@@ -15,7 +15,7 @@ from dex_core.errors import DexError
 from dex_core.policy import ObservationRefused, PolicySpec
 from dex_msgs.msg import ActionChunk, PolicyStatus
 from dex_msgs.srv import SetGoal
-from dex_policy.loading import open_policy
+from dex_policy.loading import facts_of, open_policy
 from dex_policy.observing_node import Observing
 from dex_policy.serving import PolicyServer
 from dex_ros import names, qos
@@ -53,6 +53,8 @@ class PolicyNode(DexNode):
 
     def configure(self) -> None:
         """Loads and verifies the cell's policy and latent bundles; every check of the loader must pass."""
+        if self._server is not None:
+            self._server.policy.close()
         try:
             policy, self._bundle = open_policy(self.cell, wall_clock_ns=self.now_ns)
         except DexError as error:
@@ -95,6 +97,8 @@ class PolicyNode(DexNode):
     def destroy_node(self) -> None:
         """Ends the inferring thread first."""
         self._end_worker()
+        if self._server is not None:
+            self._server.policy.close()
         super().destroy_node()
 
     def _try_once_more(self, bundle: Bundle) -> Speed | None:
@@ -199,7 +203,7 @@ class PolicyNode(DexNode):
             return
         self._told_health = health
         self.heartbeat.reason = "policy_lost" if health else ""
-        self.diagnostics.set("policy", ERROR if health else OK, health or "ready")
+        self.diagnostics.set("policy", ERROR if health else OK, health or "ready", facts_of(server.policy))
         if health:
             self.get_logger().error(health)
         self._publish_status(self._state(), *(("policy_lost", health) if health and not server.status().reason else ()))
@@ -246,6 +250,7 @@ class PolicyNode(DexNode):
                 "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
                 "hand_changes": server.policy.hand_changes,
                 "refusals": dict(server.refusals),
+                **facts_of(server.policy),
             },
         )
 

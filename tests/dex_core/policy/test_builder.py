@@ -147,7 +147,9 @@ def test_what_cannot_be_read_is_told_with_its_stream() -> None:
     assert info.value.code == "non_finite"
 
 
-@pytest.mark.parametrize("wrong", [dict(cameras={"nowhere": (240, 320)}), dict(joint_interfaces=("third_arm",)), dict(pose_interfaces=("third_arm",))])
+@pytest.mark.parametrize(
+    "wrong", [dict(cameras={"nowhere": (240, 320)}), dict(joint_interfaces=("third_arm",)), dict(pose_interfaces=("third_arm",))]
+)
 def test_a_stream_that_the_cell_does_not_have(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         ObservationBuilder(CELL, dataclasses.replace(SPEC, **wrong))  # type: ignore[arg-type]

@@ -11,18 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from onnx import TensorProto, helper
 
-from dex_core import text
-from dex_core.bundle import Bundle, LoadOptions, Statistic, load_bundle, write_bundle
-from dex_core.bundle.manifest import Embodiment, Graph
-from dex_core.bundle.testing import common_manifest, onnx_model
+from dex_core.bundle import Bundle, LoadOptions, load_bundle
+from dex_core.bundle.testing_cameras import HISTORY, STEPS, write_camera_fixture
 from dex_core.config import load_cell
 from dex_core.config.safety import SafetyConfig
-from dex_core.config.strict import build
 from dex_core.errors import BundleError, DexError
 from dex_core.policy import ChunkPolicy, Observation
-from dex_core.runtime import OnnxSession
 from dex_core.transforms import picture_input, tensor_normaliser
 from dex_core.types import JointState
 
@@ -33,63 +28,7 @@ CELL = dataclasses.replace(
     cameras={"front": BASE.cameras["front"], "wrist": dataclasses.replace(BASE.cameras["front"], output_wh=(160, 120))},
 )
 ARM = CELL.interface("left_arm")
-DOF, STEPS, HISTORY = len(ARM.names), 16, 3
-
-
-def write(folder: Path, *, method: str = "minmax", kind: str = "absolute", **changes: Any) -> Path:
-    """Its chunk: in every step the newest measured joints as it is shown them, or nothing at all for differences."""
-    arm = {"at": [0, DOF], "interface": "left_arm", "space": "joint_position", "unit": "rad", "names": list(ARM.robot.actuated)}
-    inputs = [
-        {"name": "front", "dtype": "float32", "shape": ["B", HISTORY, 3, 64, 48]},
-        {"name": "wrist", "dtype": "uint8", "shape": ["B", HISTORY, 40, 40, 3]},
-        {"name": "tokens", "dtype": "int64", "shape": ["B", text.LENGTH]},
-        {"name": "joints", "dtype": "float32", "shape": ["B", HISTORY, DOF], "slices": [arm]},
-    ]
-    outputs = [{"name": "chunk", "dtype": "float32", "shape": ["B", STEPS, DOF], "slices": [arm], "kind": kind}]
-    make = helper.make_node
-    nodes = [
-        make("Slice", ["joints", "last", "end", "axis"], ["newest"]), make("Expand", ["newest", "shape"], ["held"]),
-        make("Mul", ["held", "gain"], ["said"]),
-        *(n for name, k in (("front", 4), ("wrist", 4), ("tokens", 1)) for n in (
-            make("Cast", [name], [f"{name}_f"], to=TensorProto.FLOAT), make("ReduceMean", [f"{name}_f", f"axes{k}"], [f"{name}_m"], keepdims=0))),
-        make("Sum", ["front_m", "wrist_m", "tokens_m"], ["all"]), make("Mul", ["all", "nothing"], ["none"]),
-        make("Reshape", ["none", "three"], ["none3"]), make("Add", ["said", "none3"], ["chunk"]),
-    ]
-    constants = {
-        "last": np.array([-1], np.int64), "end": np.array([10**6], np.int64), "axis": np.array([1], np.int64), "one": np.array([1], np.int64),
-        "shape": np.array([1, STEPS, 1], np.int64), "gain": np.array(1.0 if kind == "absolute" else 0.0, np.float32),
-        "axes4": np.array([1, 2, 3, 4], np.int64), "axes1": np.array([1], np.int64), "nothing": np.array(1e-9, np.float32),
-        "three": np.array([-1, 1, 1], np.int64),
-    }
-    model = onnx_model(nodes, inputs, outputs, constants)
-    spec = {"inputs": inputs, "outputs": outputs, "dynamic": {"B": [1, 4]}}
-    rng = np.random.default_rng(0)
-    cases = [{
-        "front": rng.normal(size=(b, HISTORY, 3, 64, 48)).astype(np.float32), "tokens": np.repeat(text.tokenize("push"), b, axis=0),
-        "wrist": rng.integers(0, 255, (b, HISTORY, 40, 40, 3), dtype=np.uint8), "joints": rng.normal(size=(b, HISTORY, DOF)).astype(np.float32),
-    } for b in (1, 2)]
-    session = OnnxSession("policy", build(Graph, {**spec, "file": "x.onnx", "golden": {"file": "x.npz"}}, "test"), model)
-    low, high = np.array([[m.lower_rad, m.upper_rad] for m in ARM.limits]).T
-    data = np.concatenate([rng.uniform(low, high, (200, DOF)), [low, high]])
-    stat = dataclasses.replace(Statistic.of(data, method), lo=tuple(low), hi=tuple(high))
-    said = stat if kind == "absolute" else Statistic.of(rng.uniform(-0.5, 0.5, (200, DOF)))
-    manifest = common_manifest(folder.name, "chunk_policy")
-    manifest.update(
-        embodiments=[f"left_{ARM.robot.name}"], graphs={"policy": spec},
-        timing={"rate_hz": 10.0, "dt": 0.1, "chunk": STEPS, "first_action_offset": 1.0, "observation_history": HISTORY},
-        image={
-            "input": "front", "height": 64, "width": 48, "camera": "front", "layout": "CHW", "channel_order": "bgr", "dtype": "float32", "fit": "pad",
-            "resize": "linear", "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4],
-        },
-        images=[{"input": "wrist", "height": 40, "width": 40, "camera": "wrist", "source_height": 120, "source_width": 160}],
-        instruction={"input": "tokens", "trained": []}, normalisation={"file": "stats.json", "inside_graph": False}, **changes,
-    )
-    write_bundle(
-        folder, manifest, graphs={"policy": model}, golden={"policy": [(c, session.run(c)) for c in cases]},
-        embodiments={f"left_{ARM.robot.name}": Embodiment.of(ARM.robot.name, "left", ARM.robot.actuated, ARM.limits)},
-        stats={"joints/left_arm": stat, "chunk/left_arm": said}, scores={}, licence_text="Apache-2.0\n",
-    )
-    return folder
+DOF = len(ARM.names)
 
 
 def opened(folder: Path) -> Bundle:
@@ -109,30 +48,30 @@ SEEN = dataclasses.replace(at(0), past=(at(2), at(1)))
 
 @pytest.mark.parametrize("method", ["minmax", "quantile", "zscore", "limits", "none"])
 def test_what_the_network_says_of_what_it_is_shown_is_back_in_radians(tmp_path: Path, method: str) -> None:
-    policy = ChunkPolicy(opened(write(tmp_path / "p", method=method)))
+    policy = ChunkPolicy(opened(write_camera_fixture(tmp_path / "p", CELL, method=method)))
     chunk = policy.infer(SEEN).chunk
     np.testing.assert_allclose(chunk.slices[0].data, np.tile(ARM.home, (STEPS, 1)), atol=1e-5)
 
 
 def test_the_spec_names_cameras_and_history(tmp_path: Path) -> None:
-    spec = ChunkPolicy(opened(write(tmp_path / "p"))).spec
+    spec = ChunkPolicy(opened(write_camera_fixture(tmp_path / "p", CELL))).spec
     assert spec.cameras == {"front": (240, 320), "wrist": (120, 160)} and (spec.history, spec.history_dt_s) == (HISTORY, 0.1)
     assert list(spec.cameras)[0] == "front" and spec.joint_interfaces == ("left_arm",)
 
 
 @pytest.mark.parametrize("kind", ["delta_to_observation", "delta_to_previous"])
 def test_differences_are_to_what_is_measured(tmp_path: Path, kind: str) -> None:
-    policy = ChunkPolicy(opened(write(tmp_path / "p", kind=kind)))
+    policy = ChunkPolicy(opened(write_camera_fixture(tmp_path / "p", CELL, kind=kind)))
     for offset_rad in (0.0, 0.3):
         seen = dataclasses.replace(at(0, offset_rad), past=SEEN.past)
         np.testing.assert_allclose(policy.infer(seen).chunk.slices[0].data, np.tile(np.array(ARM.home) + offset_rad, (STEPS, 1)), atol=1e-5)
 
 
 def test_inputs_are_what_plain_numpy_makes_of_them(tmp_path: Path) -> None:
-    bundle = opened(write(tmp_path / "p"))
+    bundle = opened(write_camera_fixture(tmp_path / "p", CELL))
     policy, shown = ChunkPolicy(bundle), {}
     run = bundle.sessions["policy"].run
-    policy._session = type("Spy", (), {"run": lambda self, inputs: shown.update(inputs) or run(inputs)})()
+    policy._head._session = type("Spy", (), {"run": lambda self, inputs: shown.update(inputs) or run(inputs)})()
     policy.infer(SEEN)
     assert shown["front"].shape == (1, HISTORY, 3, 64, 48) and shown["wrist"].shape == (1, HISTORY, 40, 40, 3)
     for k, seen in enumerate((*SEEN.past, SEEN)):
@@ -149,10 +88,10 @@ def test_inputs_are_what_plain_numpy_makes_of_them(tmp_path: Path) -> None:
 
 def test_transforms_of_a_manifest_are_the_trainers_too(tmp_path: Path) -> None:
     """A trainer that imports them makes the same numbers, to the bit, as the running policy."""
-    bundle = opened(write(tmp_path / "p"))
+    bundle = opened(write_camera_fixture(tmp_path / "p", CELL))
     policy, shown = ChunkPolicy(bundle), {}
     run = bundle.sessions["policy"].run
-    policy._session = type("Spy", (), {"run": lambda self, inputs: shown.update(inputs) or run(inputs)})()
+    policy._head._session = type("Spy", (), {"run": lambda self, inputs: shown.update(inputs) or run(inputs)})()
     policy.infer(SEEN)
     for image in bundle.manifest.pictures:
         made = np.stack([picture_input(image)(o.images[image.camera]) for o in (*SEEN.past, SEEN)])[None]
@@ -163,7 +102,7 @@ def test_transforms_of_a_manifest_are_the_trainers_too(tmp_path: Path) -> None:
 
 
 def test_a_history_that_is_too_short_or_a_camera_that_is_missing(tmp_path: Path) -> None:
-    policy = ChunkPolicy(opened(write(tmp_path / "p")))
+    policy = ChunkPolicy(opened(write_camera_fixture(tmp_path / "p", CELL)))
     for seen, code in (
         (dataclasses.replace(SEEN, past=()), "history_short"),
         (dataclasses.replace(SEEN, past=(*SEEN.past, at(3))), "history_short"),
@@ -187,7 +126,7 @@ def test_a_history_that_is_too_short_or_a_camera_that_is_missing(tmp_path: Path)
     ],
 )
 def test_a_manifest_that_does_not_fit_its_graph_or_cell(tmp_path: Path, changes: dict[str, Any], code: str) -> None:
-    folder = write(tmp_path / "p")
+    folder = write_camera_fixture(tmp_path / "p", CELL)
     manifest = folder / "manifest.yaml"
     data = {**yaml.safe_load(manifest.read_text()), **changes}
     manifest.write_text(yaml.safe_dump(data))

@@ -28,7 +28,7 @@ def load_policy(
     """The policy the cell names, in the latent space the cell names; every load check has passed and the network is warm.
 
     Args:
-        cell: names both bundles.
+        cell: names both bundles; no latent bundle for a policy that needs none.
         wall_clock_ns: for the chunks' timing.
         open_session: runs the policy's graphs elsewhere; the latent space stays here.
 
@@ -36,7 +36,7 @@ def load_policy(
         BundleError: a check failed; ``code`` is its reason.
         ConfigError: there is no such bundle.
     """
-    space = load_bundle(cell.policy.latent_bundle, load_options(cell))
+    space = load_bundle(cell.policy.latent_bundle, load_options(cell)) if cell.policy.latent_bundle else None
     bundle = load_bundle(cell.policy.bundle, load_options(cell, space=space, open_session=open_session))
     return ChunkPolicy(bundle, wall_clock_ns), bundle
 
