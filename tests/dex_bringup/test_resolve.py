@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,7 +12,7 @@ import yaml
 
 from dex_bringup.arguments import check_arguments, declared_arguments, parse_addresses
 from dex_bringup.resolve import new_run_folder, resolve
-from dex_core.config import find_share, load_cell
+from dex_core.config import PolicyServerConfig, find_share, load_cell
 from dex_core.errors import ConfigError
 
 REAL = "left_arm=10.0.0.1,right_arm=10.0.0.2,left_hand=10.0.0.3:6000,right_hand=10.0.0.4:6000"
@@ -48,6 +49,14 @@ def test_interfaces_reach_drivers_and_decoders(tmp_path: Path) -> None:
 def test_options_add_and_remove(tmp_path: Path) -> None:
     names = {p.name for p in resolve(arguments={"record": "true", "monitor": "false"}, run_folder=tmp_path).processes}
     assert "recorder" in names and "state" not in names
+
+
+def test_a_schedule_is_chosen_by_name(tmp_path: Path) -> None:
+    assert resolve(arguments={"schedule": "real_time"}, run_folder=tmp_path).cell.control.schedule == "real_time"
+    assert load_cell(tmp_path / "cell.yaml").control.schedule == "real_time"
+    assert resolve(run_folder=tmp_path).cell.control.schedule == "blending"
+    with pytest.raises(ConfigError, match="schedule is 'smooth'; allowed"):
+        resolve(arguments={"schedule": "smooth"}, run_folder=tmp_path)
 
 
 def test_stop_order_has_the_task_before_the_gate_before_the_drivers(tmp_path: Path) -> None:
@@ -183,3 +192,18 @@ def test_a_body_is_driven_by_the_arm_node_and_a_cell_without_a_policy_starts_non
     assert found["body"] == "dex_arms/arm_node" and found["left_hand"] == found["right_hand"] == "dex_hands/hand_node"
     assert not {"policy", "task"} & set(found) and {"gate", "sim", "left_decoder", "right_decoder"} <= set(found)
     assert "policy" in {p.name for p in resolve("g1", {"bundle": "xl_vla_tabletop"}, tmp_path).processes}
+
+
+def test_a_policy_server_takes_the_place_of_the_cells_and_none_brings_it_home(tmp_path: Path) -> None:
+    cell = load_cell("xarm_bimanual")
+    own = PolicyServerConfig("grpc://127.0.0.1:8081", deadline_s=0.4)
+    replace(cell, policy=replace(cell.policy, server=own)).save(tmp_path / "mine.yaml")
+    asked = resolve(tmp_path / "mine.yaml", {"policy_server": "http://127.0.0.1:9"}, tmp_path / "asked")
+    assert asked.cell.policy.server == replace(own, url="http://127.0.0.1:9")
+    assert load_cell(asked.cell_file).policy.server == asked.cell.policy.server
+    assert resolve(tmp_path / "mine.yaml", run_folder=tmp_path / "own").cell.policy.server == own
+    assert resolve(tmp_path / "mine.yaml", {"policy_server": "none"}, tmp_path / "here").cell.policy.server is None
+    assert resolve(arguments={"policy_server": "https://gpu.lab"}, run_folder=tmp_path / "new").cell.policy.server == PolicyServerConfig("https://gpu.lab")
+    for wrong, text in (("gpu.lab", "must begin with"), ("http://10.0.0.5:8080", "insecure: true"), ("http://a:b@127.0.0.1", "token_file")):
+        with pytest.raises(ConfigError, match=text):
+            resolve(arguments={"policy_server": wrong}, run_folder=tmp_path / "no")

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dex_core.config.camera import EXTERNAL
+from dex_core.config.control import SCHEDULE_NAMES
 from dex_core.config.load import allowed_names
+from dex_core.config.policy_server import parse_url
 from dex_core.errors import ConfigError
 
-SAME, OWN = "same", "own"
+SAME, OWN, NONE = "same", "own", "none"
 BOOLEANS = ("true", "false")
 LOG_LEVELS = ("debug", "info", "warn", "error", "fatal")
 _NAMESPACE = re.compile(r"(/?[a-z][a-z0-9_]*(/[a-z][a-z0-9_]*)*)?")
@@ -49,7 +51,9 @@ def declared_arguments() -> tuple[Argument, ...]:
             "segmentation", OWN, "Find and follow objects: 'own' as the cell file says, 'true' with its models or ours, 'false' not.",
             (OWN, *BOOLEANS),
         ),
+        Argument("schedule", OWN, "How chunks follow each other; 'own': as the cell file says.", (OWN, *SCHEDULE_NAMES)),
         Argument("bundle", "", "Model bundle: a name in models/ or a path; empty: the cell's own."),
+        Argument("policy_server", OWN, "URL of the server that runs the policy; 'own': as the cell file says, 'none': the policy runs here."),
         Argument("record", "false", "Record every topic to MCAP in the run folder.", BOOLEANS),
         Argument("rviz", "false", "Open RViz with the cell's view.", BOOLEANS),
         Argument("monitor", "true", "Publish robot_description, TF, joint_states and the planned chunk.", BOOLEANS),
@@ -88,6 +92,8 @@ def check_value(argument: Argument, value: str) -> None:
         raise ConfigError(f"argument seed is {value!r}; allowed: a whole number from 0 to {2**31 - 1}")
     if argument.name == "namespace" and not _NAMESPACE.fullmatch(value):
         raise ConfigError(f"argument namespace is {value!r}; allowed: lower-case words of letters, digits and _ joined by /")
+    if argument.name == "policy_server" and value not in (OWN, NONE):
+        parse_url(value)
     if argument.name == "addresses":
         parse_addresses(value)
     if argument.name == "faults":

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dex_bringup import transport
-from dex_bringup.arguments import OWN, SAME, check_arguments, parse_addresses, parse_faults
+from dex_bringup.arguments import NONE, OWN, SAME, check_arguments, parse_addresses, parse_faults
 from dex_bringup.fault.relay import fault_parts, with_relay
 from dex_bringup.process import ProcessDescription
 from dex_core.bundle import parse_manifest
 from dex_core.bundle.load import find_bundle
 from dex_core.chunks.join import decoder_of
-from dex_core.config import CellConfig, PerceptionConfig, find_share, load_cell
+from dex_core.config import CellConfig, PerceptionConfig, PolicyServerConfig, find_share, load_cell
 from dex_core.config.camera import EXTERNAL
 from dex_core.devices.registry import check_real_drivers
 from dex_core.errors import ConfigError, DexError
@@ -94,6 +94,10 @@ def resolve_cell(cell: str | Path, values: Mapping[str, str]) -> CellConfig:
         resolved = replace(resolved, cameras={name: replace(camera, driver=EXTERNAL) for name, camera in resolved.cameras.items()})
     if values["segmentation"] != OWN:
         resolved = with_segmentation(resolved) if values["segmentation"] == "true" else replace(resolved, perception=None)
+    if values["schedule"] != OWN:
+        resolved = replace(resolved, control=replace(resolved.control, schedule=values["schedule"]))
+    if values["policy_server"] != OWN:
+        resolved = with_server(resolved, values["policy_server"])
     fault_parts(resolved, parse_faults(values["faults"]))
     if not resolved.simulated:
         _require_real_hardware(resolved)
@@ -113,6 +117,13 @@ def with_segmentation(cell: CellConfig) -> CellConfig:
     cameras = {name: replace(camera, depth=True) if name == seen else camera for name, camera in cell.cameras.items()}
     perception = PerceptionConfig(camera=seen, **{key: name for key, name in SEGMENTATION_MODELS.items() if name in there})
     return replace(cell, cameras=cameras, perception=perception)
+
+
+def with_server(cell: CellConfig, url: str) -> CellConfig:
+    """The cell with its policy on the server at ``url``, as its block ``policy.server`` has it but for the URL; ``none``: on this machine."""
+    before = cell.policy.server
+    server = None if url == NONE else PolicyServerConfig(url) if before is None else replace(before, url=url)
+    return replace(cell, policy=replace(cell.policy, server=server))
 
 
 def _with_its_space(cell: CellConfig) -> CellConfig:

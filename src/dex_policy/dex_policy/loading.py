@@ -11,7 +11,7 @@ from dex_core.config import CellConfig
 from dex_core.errors import ConfigError
 from dex_core.policy import Policy, load_policy
 from dex_policy.foreign import is_remote, open_foreign
-from dex_policy.remote.policy import open_remote
+from dex_policy.remote.policy import RemotePolicy, open_remote
 
 
 def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.time_ns) -> tuple[Policy, Bundle | None]:
@@ -29,3 +29,8 @@ def open_policy(cell: CellConfig, *, wall_clock_ns: Callable[[], int] = time.tim
     if cell.policy.server is not None:
         return open_remote(cell, wall_clock_ns)
     return load_policy(cell, wall_clock_ns=wall_clock_ns)
+
+
+def facts_of(policy: Policy) -> dict[str, str]:
+    """State of the connection to the server that runs a policy, for diagnostics; nothing for one that runs here."""
+    return policy.facts() if isinstance(policy, RemotePolicy) else {}
