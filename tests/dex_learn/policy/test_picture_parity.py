@@ -47,8 +47,8 @@ def native(kind: str) -> np.ndarray:
 def live(policy: ChunkPolicy, cell: CellConfig, published: np.ndarray) -> np.ndarray:
     """What the network is given of a picture that a camera published."""
     shown: dict[str, np.ndarray] = {}
-    session = policy._session
-    policy._session = type("Spy", (), {"run": lambda self, inputs: shown.update(inputs) or session.run(inputs)})()
+    session = policy._head._session
+    policy._head._session = type("Spy", (), {"run": lambda self, inputs: shown.update(inputs) or session.run(inputs)})()
     try:
         message = deserialize_message(serialize_message(image_to_msg(published, STAMP, "camera_color_optical_frame")), Image)
         builder = ObservationBuilder(cell, policy.spec)
@@ -61,7 +61,7 @@ def live(policy: ChunkPolicy, cell: CellConfig, published: np.ndarray) -> np.nda
         policy.reset()
         policy.infer(builder.build(STAMP, "Return to the rest pose"))
     finally:
-        policy._session = session
+        policy._head._session = session
     return shown["image"][0]
 
 

@@ -9,6 +9,7 @@ from dex_core.bundle import embodiment as embodiment_checks
 from dex_core.bundle import memory, probes
 from dex_core.bundle.completion import GRAPH, check_completion_probes
 from dex_core.bundle.files import check_files, check_sizes, read_verified
+from dex_core.bundle.flow import PREFIX, check_flow_probes
 from dex_core.bundle.frames import check_frames, check_pace
 from dex_core.bundle.graph import check_interface
 from dex_core.bundle.hashes import bundle_hash
@@ -150,7 +151,9 @@ def _run_probes(b: Bundle) -> str:
     if b.manifest.kind == "picker":
         check_picker_probes(b.sessions[PICKER])
         return "finite without words and for features far outside"
-    probes.check_policy_probes(b.manifest, b.sessions["policy"], b.stats)
+    if b.manifest.flow:
+        check_flow_probes(b.manifest, b.sessions, probes.policy_inputs(b.manifest, b.stats, 0.5))
+    probes.check_policy_probes(b.manifest, b.sessions[PREFIX if b.manifest.flow else "policy"], b.stats)
     return "finite at extreme inputs"
 
 

@@ -63,11 +63,11 @@ def check_cell(manifest: Manifest, embodiments: dict[str, Embodiment], cell: Cel
         for interface in mounted:
             _match(embodiments, interface)
         return f"hands {[f'{i.side}_{i.robot.name}' for i in mounted]} of cell {cell.name!r}"
-    output = manifest.graphs["policy"].outputs[0]
+    output = manifest.chunk_tensor
     covered = [s.interface for s in output.slices]
     if set(covered) != set(cell.interfaces):
         raise _fail(f"the policy moves {sorted(covered)}, cell {cell.name!r} has {sorted(cell.interfaces)}")
-    slices: list[Slice] = [s for t in (*manifest.graphs["policy"].inputs, output) for s in t.slices]
+    slices: list[Slice] = [s for t in (*manifest.seeing_graph.inputs, output) for s in t.slices]
     for s in slices:
         interface = cell.interfaces.get(s.interface)
         if interface is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dex_core import text
 from dex_core.bundle import completion
+from dex_core.bundle.flow import check_flow_tensors
 from dex_core.bundle.manifest import Graph, Manifest, Slice, Tensor
 from dex_core.bundle.picker import check_picker_tensors
 from dex_core.bundle.segmentation import check_tensors
@@ -30,7 +31,9 @@ def check_layout(manifest: Manifest) -> str:
     elif manifest.kind == "picker":
         check_picker_tensors(manifest)
     else:
-        _check_policy_graph(manifest, manifest.graphs["policy"])
+        _check_policy_inputs(manifest, manifest.seeing_graph)
+        (check_flow_tensors if manifest.flow else _check_policy_output)(manifest)
+        _check_previous(manifest)
     return f"{sum(len(t.slices) for g in manifest.graphs.values() for t in (*g.inputs, *g.outputs))} slices tile their tensors"
 
 
@@ -100,7 +103,7 @@ def _check_latent_graphs(manifest: Manifest) -> None:
             raise _fail(f"graph {name!r}: {latent_side[0].name!r} must be a (B, {dim}) latent tensor, got {list(latent_side[0].shape)}")
 
 
-def _check_policy_graph(manifest: Manifest, graph: Graph) -> None:
+def _check_policy_inputs(manifest: Manifest, graph: Graph) -> None:
     image, words, timing = manifest.image, manifest.instruction, manifest.timing
     assert image is not None and words is not None and timing is not None
     history = () if timing.observation_history == 1 else (timing.observation_history,)
@@ -121,6 +124,11 @@ def _check_policy_graph(manifest: Manifest, graph: Graph) -> None:
                 f"graph 'policy': input {tensor.name!r} is neither measured joints or wrist poses (B{''.join(f', {n}' for n in history)}, n) with slices "
                 f"nor previous latents (B, interfaces, {timing.chunk}, dim)"
             )
+
+
+def _check_policy_output(manifest: Manifest) -> None:
+    graph, timing = manifest.graphs["policy"], manifest.timing
+    assert timing is not None  # the kind's manifest check
     if len(graph.outputs) != 1 or not graph.outputs[0].slices:
         raise _fail("graph 'policy': expected one sliced output")
     shape = graph.outputs[0].shape
@@ -128,12 +136,11 @@ def _check_policy_graph(manifest: Manifest, graph: Graph) -> None:
         raise _fail(f"graph 'policy': output is {graph.outputs[0].dtype} {list(shape)}; timing.chunk says float32 [B, {timing.chunk}, columns]")
     if graph.outputs[0].kind != "absolute" and any(s.space != "joint_position" for s in graph.outputs[0].slices):
         raise _fail(f"graph 'policy': output of kind {graph.outputs[0].kind!r}; differences are of joints alone, other spaces are absolute")
-    _check_previous(graph)
 
 
-def _check_previous(graph: Graph) -> None:
-    latent = {s.interface: s.width for s in graph.outputs[0].slices if s.space == "latent"}
-    for tensor in graph.inputs:
+def _check_previous(manifest: Manifest) -> None:
+    latent = {s.interface: s.width for s in manifest.chunk_tensor.slices if s.space == "latent"}
+    for tensor in manifest.seeing_graph.inputs:
         for interface in tensor.interfaces:
             if latent.get(interface) != tensor.shape[-1]:
                 raise _fail(

@@ -164,7 +164,7 @@ def policy_inputs(manifest: Manifest, stats: dict[str, Statistic], fill: float, 
     """One batch of made-up but well-formed policy inputs; ``fill`` in [0, 1] runs joints from min to max and the picture from dark to bright."""
     rng = np.random.default_rng(seed)
     out: dict[str, NDArray] = {}
-    for tensor in manifest.graphs["policy"].inputs:
+    for tensor in manifest.seeing_graph.inputs:
         shape = tuple(1 if isinstance(a, str) else int(a) for a in tensor.shape)
         if tensor.dtype == "uint8":
             out[tensor.name] = (rng.integers(0, 56, shape) + fill * 199.0).astype(np.uint8)

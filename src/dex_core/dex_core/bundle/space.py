@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def check_space(b: Bundle) -> str:
     """The space a policy emits into is there, and is the one it was trained with. Raises BundleError ``space_mismatch`` with both values."""
     required = [r for r in b.manifest.requires if r.kind == "latent_space"]
-    latent = [s for t in b.manifest.graphs["policy"].outputs for s in t.slices if s.space == "latent"] if b.manifest.kind == "chunk_policy" else []
+    latent = [s for s in b.manifest.chunk_tensor.slices if s.space == "latent"] if b.manifest.kind == "chunk_policy" else []
     if not latent:
         return "nothing required"
     if len(required) != 1:

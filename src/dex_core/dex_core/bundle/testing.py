@@ -54,7 +54,8 @@ def common_manifest(name: str, kind: str) -> dict[str, Any]:
     }
 
 
-def _golden(spec: dict, model: bytes, cases: list[dict[str, NDArray]]) -> list:
+def golden_cases(spec: dict, model: bytes, cases: list[dict[str, NDArray]]) -> list:
+    """Inputs with what the graph itself makes of them; a fixture has no trainer."""
     graph = build(Graph, {**spec, "file": "x.onnx", "golden": {"file": "x.npz"}}, "fixture")
     session = OnnxSession("fixture", graph, model)
     return [(inputs, session.run(inputs)) for inputs in cases]
@@ -85,7 +86,7 @@ def write_latent_fixture(
         for part, (spec, model) in _autoencoder(e, rng, frames).items():
             graph = f"{e.name}/{part}"
             data["graphs"][graph], graphs[graph] = spec, model
-            golden[graph] = _golden(spec, model, _cases(spec, e, rng))
+            golden[graph] = golden_cases(spec, model, _cases(spec, e, rng))
     data["embodiments"] = list(embodiments)
     return write_bundle(folder, data, graphs=graphs, golden=golden, embodiments=embodiments, scores={"fixture": True}, licence_text="Apache-2.0\n")
 
@@ -192,7 +193,7 @@ def write_policy_fixture(
         folder,
         data,
         graphs={"policy": model},
-        golden={"policy": _golden(spec, model, cases)},
+        golden={"policy": golden_cases(spec, model, cases)},
         embodiments={}
         if wrist_poses
         else {f"{i.side}_{i.robot.name}": Embodiment.of(i.robot.name, i.side, i.robot.actuated, i.limits) for _, i in arms},

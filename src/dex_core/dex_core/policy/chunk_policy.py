@@ -16,10 +16,11 @@ from dex_core.decode.mounted import MountedHand
 from dex_core.errors import BundleError, NonFiniteError
 from dex_core.policy.base import Observation, PolicySpec, Prediction
 from dex_core.policy.hands import HandLatents
+from dex_core.policy.heads import head_of
 from dex_core.policy.inputs import PolicyInputs
 from dex_core.policy.instruction import check_instruction
 from dex_core.policy.ranges import RangeCheck
-from dex_core.transforms import DELTAS, tensor_normaliser
+from dex_core.transforms import DELTAS
 from dex_core.types import ActionChunk, ActionSlice
 
 if TYPE_CHECKING:
@@ -48,18 +49,16 @@ class ChunkPolicy:
         if manifest.kind != "chunk_policy":
             raise BundleError(f"bundle {manifest.name!r} is of kind {manifest.kind!r}; a chunk_policy is needed", code="manifest_invalid")
         assert manifest.timing and manifest.instruction and manifest.normalisation  # the kind's manifest check
-        self._session = bundle.sessions["policy"]
+        self._head = head_of(bundle)
         self._words, self._timing = manifest.instruction, manifest.timing
         self._wall_clock_ns = wall_clock_ns
-        graph = manifest.graphs["policy"]
         self._inputs = PolicyInputs(bundle)
-        self._output: Tensor = graph.outputs[0]
-        self._normaliser = None if manifest.normalisation.inside_graph else tensor_normaliser(self._output, bundle.stats)
+        self._output: Tensor = manifest.chunk_tensor
         self._ranges = [_range_check(bundle, self._output, s) for s in self._output.slices]
         shown = [(t, s) for t in self._inputs.measured_tensors for s in t.slices if s.space == "wrist_pose"]
         self._shown_ranges = [(t.name, s.at, _range_check(bundle, t, s)) for t, s in shown]
         self._space_hash = {s.interface: bundle.space.graph_sha256(s.anchor) for s in self._output.slices if s.space == "latent" and bundle.space}
-        self._mounted_sides = _sides_that_carry_a_hand(graph)
+        self._mounted_sides = _sides_that_carry_a_hand(manifest.seeing_graph, self._output)
         self._hands = _hand_latents(bundle, self._output, self._timing.chunk)
         self.spec = self._make_spec(bundle)
 
@@ -69,7 +68,8 @@ class ChunkPolicy:
         return self._hands.changes if self._hands else 0
 
     def reset(self) -> None:
-        """Forgets the previous latents."""
+        """Forgets the previous latents; a flow's noise begins anew."""
+        self._head.reset()
         if self._hands:
             self._hands.reset()
 
@@ -90,7 +90,7 @@ class ChunkPolicy:
         """Nothing to let go: the sessions belong to the bundle."""
 
     def infer(self, observation: Observation, goal_id: str = "", sequence: int = 0, committed: Committed | None = None) -> Prediction:
-        """The next chunk; ``committed`` is ignored, this kind of network is not conditioned on it.
+        """The next chunk; ``committed`` binds that of a flow, and is ignored by a network that gives its chunk at once.
 
         Raises:
             ObservationRefused: mounted hand, picture, joint names or joint limits.
@@ -104,12 +104,11 @@ class ChunkPolicy:
         inputs = self._inputs.network(observation, measured, previous)
         odd = tuple(text for name, at, check in self._shown_ranges if (text := check.flag(measured[name][:, at[0] : at[1]])))
         started_ns, start = self._wall_clock_ns(), time.perf_counter_ns()
-        values = self._session.run(inputs)[self._output.name][0].astype(np.float64)  # (chunk, columns)
+        values = self._head.chunk(inputs, committed)  # (chunk, columns)
         inference_ms = (time.perf_counter_ns() - start) * 1e-6
         inferred_ns = self._wall_clock_ns()
         if not np.isfinite(values).all():
             raise NonFiniteError(f"policy {self.spec.name!r} gave {np.count_nonzero(~np.isfinite(values))} numbers that are not finite")
-        values = values if self._normaliser is None else self._normaliser.inverse(values)
         flags = tuple(f for s, r in zip(self._output.slices, self._ranges, strict=True) if (f := r.check(values[:, s.at[0] : s.at[1]])))
         slices = tuple(self._slice(s, values[:, s.at[0] : s.at[1]], observation) for s in self._output.slices)
         chunk = ActionChunk(
@@ -146,6 +145,7 @@ class ChunkPolicy:
             self._mounted_sides,
             self._timing.observation_history,
             self._timing.dt,
+            self._head.continues,
         )
 
     def _slice(self, s: Slice, values: NDArray[np.float64], observation: Observation) -> ActionSlice:
@@ -159,9 +159,9 @@ def _range_check(bundle: Bundle, tensor: Tensor, s: Slice) -> RangeCheck:
     return RangeCheck(bundle.stats[key], key, s.space)
 
 
-def _sides_that_carry_a_hand(graph: Graph) -> tuple[str, ...]:
+def _sides_that_carry_a_hand(graph: Graph, chunk: Tensor) -> tuple[str, ...]:
     """Sides of which latents or poses of the hand are spoken: what they mean depends on the hand that is mounted."""
-    return tuple(sorted({s.side for t in (*graph.inputs, *graph.outputs) for s in t.slices if s.space in ("latent", "wrist_pose")}))
+    return tuple(sorted({s.side for t in (*graph.inputs, chunk) for s in t.slices if s.space in ("latent", "wrist_pose")}))
 
 
 def _hand_latents(bundle: Bundle, output: Tensor, steps: int) -> HandLatents | None:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dex_core.bundle.flow import DECAYS
 from dex_core.errors import ShapeError
 from dex_core.types import Array, frozen_array
-
-DECAYS = ("exponential", "linear", "ones", "zeros")
 
 
 @dataclass(frozen=True)

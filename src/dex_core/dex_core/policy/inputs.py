@@ -39,7 +39,7 @@ class PolicyInputs:
         self.pictures: tuple[ImageSpec, ...] = manifest.pictures
         self._pipelines = {image.input: picture_input(image) for image in self.pictures}
         self._words, self._history = manifest.instruction, manifest.timing.observation_history
-        rest = [t for t in manifest.graphs["policy"].inputs if t.name not in (*self._pipelines, self._words.input)]
+        rest = [t for t in manifest.seeing_graph.inputs if t.name not in (*self._pipelines, self._words.input)]
         self.measured_tensors = [t for t in rest if t.slices]
         self.latent_tensors = [t for t in rest if t.interfaces]
         outside = not manifest.normalisation.inside_graph

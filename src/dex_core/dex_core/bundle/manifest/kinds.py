@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from dex_core.bundle import completion as completions
+from dex_core.bundle.flow import check_flow_graphs
 from dex_core.bundle.segmentation import check_graph_names
 from dex_core.errors import ConfigError
 
@@ -37,7 +38,7 @@ def _refuse(manifest: Manifest, *fields: str) -> None:
 
 
 def _check_latent_space(manifest: Manifest) -> None:
-    _refuse(manifest, "image", "instruction", "segmentation", "picker", "completion", "tokens")
+    _refuse(manifest, "image", "instruction", "segmentation", "picker", "completion", "tokens", "flow")
     if manifest.spaces.latent is None:
         raise ConfigError("spaces.latent is missing; a latent_space bundle needs it")
     if not manifest.embodiments:
@@ -50,25 +51,24 @@ def _check_latent_space(manifest: Manifest) -> None:
 def _check_chunk_policy(manifest: Manifest) -> None:
     _refuse(manifest, "segmentation", "picker", "completion")
     _need(manifest)
-    if set(manifest.graphs) != {"policy"}:
-        raise ConfigError(f"graphs must be ['policy'], got {sorted(manifest.graphs)}")
+    check_flow_graphs(manifest)
 
 
 def _check_segmentation(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker", "completion", "tokens")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "picker", "completion", "tokens", "flow")
     _need(manifest)
     check_graph_names(manifest.graphs)
 
 
 def _check_picker(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "completion", "tokens")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "completion", "tokens", "flow")
     _need(manifest)
     if set(manifest.graphs) != {"picker"}:
         raise ConfigError(f"graphs must be ['picker'], got {sorted(manifest.graphs)}")
 
 
 def _check_completion(manifest: Manifest) -> None:
-    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "picker", "tokens")
+    _refuse(manifest, "timing", "image", "instruction", "normalisation", "segmentation", "picker", "tokens", "flow")
     _need(manifest)
     completions.check_graph_names(manifest.graphs)
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dex_core.bundle.completion import CompletionSpec
+from dex_core.bundle.flow import PREFIX, STEP, FlowSpec, X
 from dex_core.bundle.manifest import kinds
 from dex_core.bundle.manifest.origin import KINDS, FileEntry, Licence, Provenance, Requirement
 from dex_core.bundle.manifest.serving import ImageSpec, InstructionSpec, Latency, Normalisation, Runtime, Spaces, Timing
-from dex_core.bundle.manifest.tensors import Graph
+from dex_core.bundle.manifest.tensors import Graph, Tensor
 from dex_core.bundle.manifest.tokens import TokenSpec
 from dex_core.bundle.picker import PickerSpec
 from dex_core.bundle.segmentation import SegmentationSpec
@@ -46,6 +47,7 @@ class Manifest:
     instruction: InstructionSpec | None = None
     normalisation: Normalisation | None = None
     tokens: TokenSpec | None = None
+    flow: FlowSpec | None = None
     segmentation: SegmentationSpec | None = None
     picker: PickerSpec | None = None
     completion: CompletionSpec | None = None
@@ -66,6 +68,18 @@ class Manifest:
     def pictures(self) -> tuple[ImageSpec, ...]:
         """``image`` and ``images``."""
         return (self.image, *self.images) if self.image else ()
+
+    @property
+    def seeing_graph(self) -> Graph:
+        """Of a policy: the graph that takes the observation."""
+        return self.graphs[PREFIX if self.flow else "policy"]
+
+    @property
+    def chunk_tensor(self) -> Tensor:
+        """Of a policy: the tensor with the slices of its chunk, an output of its one graph or what a flow's steps move."""
+        if self.flow is None:
+            return self.graphs["policy"].outputs[0]
+        return next(t for t in self.graphs[STEP].inputs if t.name == X)
 
 
 def parse_manifest(path: Path) -> Manifest:
