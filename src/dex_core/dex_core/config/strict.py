@@ -70,16 +70,16 @@ def plain_yaml(source: Path | bytes, where: str) -> Any:
     try:
         size = source.stat().st_size if isinstance(source, Path) else len(source)
         if size > MAX_BYTES:
-            raise ConfigError(f"{where}: {size} bytes; at most {MAX_BYTES} are allowed")
+            raise ConfigError(f"{size} bytes; at most {MAX_BYTES} are allowed")
         text = (source.read_bytes() if isinstance(source, Path) else source).decode("utf-8")
         depth = 0
         for event in yaml.parse(text, Loader=_UniqueKeyLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if isinstance(event, yaml.AliasEvent) or depth > MAX_DEPTH:
                 what = f"nesting deeper than {MAX_DEPTH}" if depth > MAX_DEPTH else "an alias"
-                raise ConfigError(f"{where}: line {event.start_mark.line + 1}: {what}; neither is allowed here")
+                raise ConfigError(f"line {event.start_mark.line + 1}: {what}; neither is allowed here")
         return yaml.load(text, Loader=_UniqueKeyLoader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
+    except (ConfigError, OSError, UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: {error}") from error
 
 
