@@ -2,6 +2,7 @@
 """The picker learns, goes on where it stopped, and what is written loads and picks the same."""
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from dex_core.bundle import load_bundle  # noqa: E402
 from dex_core.errors import DexError  # noqa: E402
 from dex_learn.picker.bundle import chances_of, export, write  # noqa: E402
 from dex_learn.picker.tables import Table  # noqa: E402
-from dex_learn.picker.train import Training, train  # noqa: E402
+from dex_learn.picker.train import Trainer, Training  # noqa: E402
 from dex_perception.segment.candidates import FEATURES  # noqa: E402
 from dex_perception.segment.picker import Picker  # noqa: E402
 
@@ -37,16 +38,15 @@ def easy_tables(count: int, seed: int) -> list[Table]:
 def test_it_learns_goes_on_and_ships_what_it_learned(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     tables = easy_tables(60, 1)
-    training = Training(steps=300, sentences=32, rate=1e-2)
-    told: list[float] = []
-    net = train(tables, training, tmp_path / "work", lambda done, _note: told.append(done))
-    assert told[-1] == 300.0
-    again = train(tables, training, tmp_path / "work", lambda done, _note: told.append(done))
-    assert told[-1] == 300.0, "a finished training has nothing left to do"
-    for a, b in zip(net.parameters(), again.parameters(), strict=True):
+    training, file = Training(steps=300, sentences=32, learning_rate=1e-2), tmp_path / "work" / "picker.pt"
+    whole = Trainer(tables, training).run()
+    Trainer(tables, training, file).run(until=120)
+    net = Trainer(tables, training, file).run()
+    for a, b in zip(net.parameters(), whole.parameters(), strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(DexError, match="give another --work"):
-        train(tables, Training(steps=301, sentences=32, rate=1e-2), tmp_path / "work")
+    assert Trainer(tables, training, file).step == 300, "a finished training has nothing left to do"
+    with pytest.raises(DexError, match="another training"):
+        Trainer(tables, replace(training, sentences=33), file)
     graph, cases, parity = export(net, tables)
     assert parity < 1e-4
     write(tmp_path / "picker", graph, cases, training, scenes=60, scores={"none": 0}, code="test", notes="a test")
@@ -63,6 +63,6 @@ def test_it_learns_goes_on_and_ships_what_it_learned(tmp_path: Path) -> None:
     assert bundle.manifest.picker is not None and "lemon" in bundle.manifest.picker.words and "Limits:" in bundle.manifest.provenance.notes
 
 
-def test_nothing_to_learn_from_is_refused(tmp_path: Path) -> None:
+def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(DexError, match="no tables"):
-        train([], Training(steps=1), tmp_path)
+        Trainer([], Training(steps=1))

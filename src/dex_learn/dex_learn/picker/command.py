@@ -40,7 +40,7 @@ def picker(arguments: argparse.Namespace) -> int:
     from dex_learn.picker.bundle import MARGIN, chances_of, export, write
     from dex_learn.picker.scores import DEFINITIONS, score
     from dex_learn.picker.tables import read_tables
-    from dex_learn.picker.train import Training, train
+    from dex_learn.picker.train import Trainer, Training
     from dex_learn.progress import progress
 
     code = code_revision(arguments.code)
@@ -49,8 +49,7 @@ def picker(arguments: argparse.Namespace) -> int:
     with progress("scenes to learn from", arguments.scenes) as told:
         tables = read_tables(cache, "train", arguments.scenes, arguments.seed, told)
     training = Training(steps=arguments.steps, seed=arguments.seed)
-    with progress("training", training.steps) as told:
-        net = train(tables, training, arguments.work, told)
+    net = Trainer(tables, training, arguments.work / "picker.pt").run()
     with progress("unseen scenes", arguments.unseen) as told:
         unseen = read_tables(cache, "unseen", arguments.unseen, UNSEEN_SEED, told)
     with progress("new scenes", arguments.unseen) as told:

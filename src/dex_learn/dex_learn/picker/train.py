@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the picker on sentences made up as it goes; stops and goes on from its checkpoint."""
+"""Trains the picker on sentences made up as it goes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from dex_core.text import tokenize
 from dex_learn.picker.net import PickerNet
 from dex_learn.picker.sentences import SKIP, YES, Said, say
 from dex_learn.picker.tables import Table
+from dex_learn.resumable import Resumable
 
-SAVE_EVERY = 1000
-Parts = tuple[PickerNet, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]
 NOISE, LOST_WORD = 0.05, 0.06
 """Share of a feature's spread that is added as noise; chance that a word of a sentence is not heard."""
 CHOICE = 0.5
@@ -29,47 +27,52 @@ CHOICE = 0.5
 
 @dataclass(frozen=True)
 class Training:
-    """Steps, sentences a step, learning rate at its highest, decay of weights, seed."""
+    """How long and how.
+
+    Attributes:
+        steps: optimiser steps at most.
+        minutes: it also ends after so long; the learning rate falls to nothing by whichever end is nearer. 0: no such end.
+        sentences: per step. learning_rate: AdamW's largest. weight_decay: of AdamW.
+        average: decay of the running mean of the weights, which is what is kept.
+        seed: of weights and sentences. save_every_s: seconds between checkpoints.
+    """
 
     steps: int = 12000
+    minutes: float = 0.0
     sentences: int = 96
-    rate: float = 2e-3
-    decay: float = 1e-4
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    average: float = 0.998
     seed: int = 1
+    save_every_s: float = 60.0
 
 
-def fresh_net(tables: list[Table], seed: int) -> PickerNet:
-    """A network with the features' mean and spread. Raises DexError ``bad_argument`` without tables."""
-    if not tables:
-        raise DexError("no tables to train on", code="bad_argument")
-    features = torch.from_numpy(np.concatenate([t.features for t in tables]))
-    torch.manual_seed(seed)
-    return PickerNet(features.mean(dim=0), features.std(dim=0))
+class Trainer(Resumable[PickerNet]):
+    """One run, which goes on from its checkpoint.
 
+    Args:
+        tables: to talk about. training: how. checkpoint: file to write to and to go on from; None: nowhere.
 
-def train(tables: list[Table], training: Training, work: Path, told: Callable[[float, str], None] = lambda _done, _note: None) -> PickerNet:
-    """The trained network; ``work`` keeps a checkpoint from which the same call goes on."""
-    net = fresh_net(tables, training.seed)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=training.rate, weight_decay=training.decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.rate, total_steps=training.steps + 1, pct_start=0.1)
-    file = work / "picker.pt"
-    parts = (net, optimiser, schedule)
-    step = _load(file, parts, training)
-    loss_mean = 0.0
-    while step < training.steps:
-        loss = _loss(net, tables, np.random.default_rng((training.seed, 7, step)), training.sentences)
-        optimiser.zero_grad()
+    Raises:
+        DexError: ``bad_argument`` without tables.
+    """
+
+    TITLE, FLOOR = "picker", 0.002
+
+    def __init__(self, tables: list[Table], training: Training, checkpoint: Path | None = None) -> None:
+        if not tables:
+            raise DexError("no tables to train on", code="bad_argument")
+        self.training, self._tables = training, tables
+        features = torch.from_numpy(np.concatenate([t.features for t in tables]))
+        torch.manual_seed(training.seed)
+        super().__init__(PickerNet(features.mean(dim=0), features.std(dim=0)), training, checkpoint, training.weight_decay)
+
+    def learn(self) -> dict[str, torch.Tensor]:
+        """Gradients of some sentences."""
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=self.generator)))
+        loss = _loss(self.net, self._tables, rng, self.training.sentences)
         loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        step += 1
-        loss_mean = float(loss.detach()) if step == 1 else 0.99 * loss_mean + 0.01 * float(loss.detach())
-        if step % 100 == 0:
-            told(step, f"loss {loss_mean:.4f}")
-        if step % SAVE_EVERY == 0 or step == training.steps:
-            _save(file, parts, training, step)
-    return net.eval()
+        return {"loss": loss}
 
 
 @lru_cache(maxsize=65536)
@@ -104,21 +107,3 @@ def _choice(logit: torch.Tensor, labels: torch.Tensor, lengths: list[int]) -> to
         if 0 < len(yes) < len(no):
             losses.append(torch.logsumexp(no, dim=0) - torch.logsumexp(yes, dim=0))
     return torch.stack(losses).mean() if losses else logit.sum() * 0.0
-
-
-def _save(file: Path, parts: Parts, training: Training, step: int) -> None:
-    half = file.with_suffix(".half")
-    torch.save({"parts": [part.state_dict() for part in parts], "step": step, "training": asdict(training)}, half)
-    half.replace(file)
-
-
-def _load(file: Path, parts: Parts, training: Training) -> int:
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return 0
-    state = torch.load(file, weights_only=True)
-    if state["training"] != asdict(training):
-        raise DexError(f"{file} is of {state['training']}; this run asks for {asdict(training)}: give another --work", code="bad_argument")
-    for part, kept in zip(parts, state["parts"], strict=True):
-        part.load_state_dict(kept)
-    return int(state["step"])
