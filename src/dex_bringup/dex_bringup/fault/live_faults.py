@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lifecycle_msgs.srv import ChangeState
 
@@ -15,6 +16,9 @@ from dex_core.chunks.join import decoder_of
 from dex_msgs.msg import ActionChunk
 from dex_ros import names, qos
 from dex_ros.testing import wait_for
+
+if TYPE_CHECKING:
+    from dex_bringup.client import TaskResult
 
 DEACTIVATE = 4
 HANG_S = 4.0
@@ -133,16 +137,20 @@ def lifecycle_misuse(stage: Stage) -> Seen:
 
 
 def two_goals(stage: Stage) -> Seen:
-    """F28: a second goal while one runs, then a stop: each ends in a terminal state."""
+    """F28: a second goal while one runs, then a stop; then a goal that pre-empts: each ends in a terminal state."""
     from dex_bringup.client import CellClient
 
     cell = stage.live
-    second: list[object] = []
+    second: list[TaskResult] = []
 
     def other() -> None:
         with CellClient(cell.running.resolution.namespace) as client:
             second.append(client.run_task("push the two cans together", 2.0))
         cell.client.stop_gate()
+
+    def take_over() -> None:
+        with CellClient(cell.running.resolution.namespace) as client:
+            second.append(client.run_task("Return to the rest pose", 3.0, preempt=True))
 
     broken = cell.broken_goal(other)
     found = broken.result
@@ -153,4 +161,10 @@ def two_goals(stage: Stage) -> Seen:
     done = cell.working_goal(1.0)
     if time.monotonic() - began > 60.0:
         raise Unexpected(f"the next goal took {time.monotonic() - began:.0f} s: {done}")
-    return Seen(f"second REFUSED, first goes on and ends as ABORTED [{found.reason}]; the next one runs")
+    cell.make_ready()
+    taken = cell.broken_goal(take_over)
+    preempted, taker = taken.result, second[-1]
+    expect((preempted.outcome, preempted.reason) == ("PREEMPTED", "preempted"), f"the goal that was running: {preempted}")
+    expect(taker.outcome in ("DEADLINE", "SUCCEEDED") and taker.chunks, f"the goal that took its place: {taker}")
+    done = f"second REFUSED, first goes on and ends as ABORTED [{found.reason}]; the next one runs"
+    return Seen(f"{done}; pre-empted: PREEMPTED, the new one {taker.outcome} after {taker.chunks} chunks", taken.hold_ms)

@@ -50,7 +50,7 @@ MATRIX: tuple[Fault, ...] = (
     Fault("F26", "the gate itself dies", "command stream ends", "drivers hold by themselves", "device", "device_faults:gate_dies"),
     Fault("F27", "goal while a node is inactive; deactivated in mid-goal", "lifecycle services", "refused, ABORTED, with the reason", "live",
           "live_faults:lifecycle_misuse"),
-    Fault("F28", "two goals, cancel in mid-goal", "RunTask", "one owner, a terminal state always", "live", "live_faults:two_goals"),
+    Fault("F28", "two goals, one pre-empts, cancel in mid-goal", "RunTask", "one owner, a terminal state always", "live", "live_faults:two_goals"),
     Fault("F29", "stop asserted and released", "gate/stop, gate/reset", "latched; reset and a new goal", "gate", "gate_faults:stop_and_release"),
     Fault("F30", "the hands meet, a workspace is left", "scripted targets", "slow down, then stop, both arms", "gate", "gate_faults:arms_meet"),
     Fault("F31", "poses out of reach, a flip", "crafted poses", "nearest feasible, residual reported", "gate", "gate_faults:infeasible"),
@@ -62,12 +62,13 @@ MATRIX: tuple[Fault, ...] = (
     Fault("F36", "bad configuration and arguments", "changed YAML", "refused before anything starts", "parser", "file_faults:bad_config"),
     Fault("F37", "NaN, infinite, negative, zero numbers", "rates, durations, steps", "refused", "gate", "gate_faults:absurd_numbers"),
     Fault("F38", "5 % loss and 200 ms delay; partition of 5 s", "chunks late and lost", "within budget, then hold", "gate", "chunk_faults:bad_line"),
+    Fault("F39", "the device is out of memory, lost", "the runtime raises", "told; no goal until it works again, then as before", "node",
+          "node_faults:model_fails"),
     Fault("F40", "a second start of the cell, a device twice", "claims", "refused, names the owner", "parser", "file_faults:second_start"),
 )
 
 LEFT_OUT: dict[str, str] = {
     "F18": "no node segments or reads depth yet: the policy sees the colour picture",
-    "F39": "no policy runs on a GPU or on another machine here, and no hook makes a shipped model raise",
     "F41": "an hour: `dex bench soak --minutes 60`",
 }
 """What is not played, and why."""

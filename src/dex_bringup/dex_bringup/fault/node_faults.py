@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of one node's input: pictures that are none, and a consumer that is slower than its producer."""
+"""Faults of one node: pictures that are none, a model that fails, and a consumer that is slower than its producer."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 
 from dex_bringup.fault.play import Seen, Stage, Unexpected, expect
 from dex_core.clock import NS
+from dex_core.decode import MountedHand
 from dex_core.devices.camera import Frame
 from dex_core.errors import DexError
+from dex_core.policy import Observation, ObservationBuilder, PolicySpec
+from dex_core.types import JointState
 from dex_perception.frame_watch import FrameWatch
 
 START_NS = 1_700_000_000 * NS
@@ -50,6 +53,57 @@ def bad_pictures(stage: Stage) -> Seen:
             raise Unexpected(f"a picture with {what} was read")
         setattr(message, change[0], before)
     return Seen("detected: " + ", ".join(f"{how} ({value})" for how, value in seen.items()))
+
+
+def model_fails(stage: Stage) -> Seen:
+    """F39: the runtime of the shipped model raises in mid-goal, as a device without memory does."""
+    from dex_core.policy.runtime import load_policy, mounted_hands
+    from dex_policy.serving import PolicyServer
+
+    policy, bundle = load_policy(stage.cell)
+    server, stamps = PolicyServer(policy, stage.cell.policy), iter(range(START_NS, START_NS + 10**6))
+    for hand in mounted_hands(stage.cell, bundle).values():
+        server.note_mounted(hand)
+    session = bundle.sessions["policy"]
+
+    def look() -> bool:
+        stamp_ns = next(stamps)
+        return server.due(stamp_ns) and server.step(_home(stage, policy.spec, server.mounted, stamp_ns), stamp_ns, stamp_ns) is not None
+
+    def fail(_inputs: object) -> None:
+        raise MemoryError("out of device memory")
+
+    server.begin("first", policy.spec.instructions[0])
+    expect(look(), f"no chunk before the fault: {server.status()}")
+    session.run = fail  # type: ignore[method-assign]
+    server.end("first")
+    server.begin("second", policy.spec.instructions[0])
+    expect(not look() and server.status().reason == "model_failed", f"a model that raised made {server.status()}")
+    server.end("second")
+    try:
+        server.begin("third", policy.spec.instructions[0])
+    except DexError as error:
+        refused = error.code
+    else:
+        raise Unexpected("a goal was taken by a server whose model failed")
+    del session.run
+    server.recover()
+    server.begin("fourth", policy.spec.instructions[0])
+    expect(look(), f"no chunk after the model works again: {server.status()}")
+    return Seen(f"told as model_failed, the next goal refused [{refused}]; chunks again after it was activated anew")
+
+
+def _home(stage: Stage, spec: PolicySpec, mounted: Mapping[str, MountedHand], stamp_ns: int) -> Observation:
+    """The cell at home, a picture of noise."""
+    rng, builder = np.random.default_rng(stamp_ns), ObservationBuilder(stage.cell, spec)
+    builder.mounted = mounted
+    for camera, (height, width) in spec.cameras.items():
+        builder.add_picture(camera, stamp_ns, lambda size=(height, width, 3): rng.integers(0, 255, size, dtype=np.uint8))
+    for name in spec.joint_interfaces:
+        i = stage.cell.interface(name)
+        zero = np.zeros(len(i.names))
+        builder.add_state(name, stamp_ns, lambda i=i, zero=zero: JointState(i.names, np.array(i.home), zero, zero, stamp_ns))
+    return builder.build(stamp_ns)
 
 
 def slow_consumer(stage: Stage) -> Seen:
