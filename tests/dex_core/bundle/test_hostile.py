@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files made to hurt (F32, F33): small ones that ask for terabytes, endless nesting, endless loops. Each is refused, soon, and no room made for it."""
+"""Files made to hurt (F32, F33): small ones that ask for terabytes, endless nesting, endless loops. Each is refused soon, and no room made for it."""
 
 from __future__ import annotations
 
