@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,7 @@ from dex_learn.latent.recipe import Recipe, load_hands, write_curves
 from dex_learn.latent.sampling import near_pinches, uniform
 from dex_learn.latent.scores import pair_tables
 from dex_learn.latent.train import Training
-from dex_learn.progress import progress
-from dex_learn.resumable import REPORT_EVERY
+from dex_learn.resumable import Resumable
 
 NAME = "hand_chunks"
 NOISE = 0.02
@@ -43,15 +40,16 @@ def make_chunk_bundle(recipe: Recipe, space: Path, folder: Path, notes: str) -> 
     bundle = load_bundle(space)
     models = [e.robot for e in bundle.embodiments.values() if e.side == "right"]
     right, left = (nets_of(bundle, load_hands(models, side)).to(recipe.device) for side in ("right", "left"))
-    compressor, curves = train_compressor(right, recipe.training, recipe.device)
-    write_curves(recipe.work, {"chunks": curves})
-    compressor, stacks = compressor.to("cpu").eval(), [right.to("cpu"), left.to("cpu")]
+    trainer = Trainer(right, recipe.training, recipe.work / "chunks.pt")
+    compressor = trainer.run().to("cpu")
+    write_curves(recipe.work, {"chunks": trainer.curves})
+    stacks = [right.to("cpu"), left.to("cpu")]
     scores = {nets.hands[0].side: score_chunks(nets, compressor) for nets in stacks}
     exported = Exported()
     for nets in stacks:
         _export(exported, nets, compressor)
     largest = max(hand["residual_q99"] for side in scores.values() for hand in side["hands"].values())
-    training = replace(recipe.training, steps=int(curves["step"][-1]))
+    training = replace(recipe.training, steps=trainer.step)
     manifest = manifest_of(exported, training, largest, f"{notes}; around {bundle.manifest.name} of {bundle.manifest.created}", recipe.code)
     manifest |= {"name": NAME, "runtime": {"opset": OPSET, "ir_version": IR_VERSION}}
     manifest["spaces"]["latent"] = {"dim": CHUNK_DIM, "residual_q99": largest, "unit": "chunk", "frames": FRAMES}
@@ -59,30 +57,30 @@ def make_chunk_bundle(recipe: Recipe, space: Path, folder: Path, notes: str) -> 
     return scores
 
 
-def train_compressor(nets: LatentNets, training: Training, device: str) -> tuple[Compressor, dict[str, list[float]]]:
-    """Trains on trajectories of these hands, frozen: every chunk is decoded by its own hand and by the next one of the stack."""
-    nets.requires_grad_(False)
-    compressor = Compressor(training.seed).to(device)
-    optimiser = torch.optim.AdamW(compressor.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
-    generator = torch.Generator().manual_seed(training.seed)
-    pool = _pool(nets, training.pool, generator)
-    curves: dict[str, list[float]] = {"step": [], "joint": [], "tip": [], "distance": [], "direction": []}
-    began, step, done = time.monotonic(), 0, 0.0
-    with progress("chunk latents", 100.0) as show:
-        while done < 1.0:
-            for group in optimiser.param_groups:
-                group["lr"] = training.learning_rate * (0.003 + 0.5 * (1.0 + math.cos(math.pi * done)))
-            parts = _losses(nets, compressor, trajectories(pool, max(1, training.batch // 16), generator), training, generator)
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(parts.values())).sum().backward()
-            optimiser.step()
-            step += 1
-            done = max(step / training.steps, (time.monotonic() - began) / (60.0 * training.minutes) if training.minutes else 0.0)
-            if step % REPORT_EVERY == 0 or done >= 1.0:
-                for name, value in (("step", torch.tensor(float(step))), *parts.items()):
-                    curves[name].append(float(value.detach()))
-                show(100.0 * min(done, 1.0), ", ".join(f"{k} {v[-1]:.3g}" for k, v in curves.items()))
-    return compressor, curves
+class Trainer(Resumable[Compressor]):
+    """Trains on trajectories of these hands, frozen: every chunk is decoded by its own hand and by the next one of the stack.
+
+    Args:
+        nets: the hands, on the device to compute on. training: how. checkpoint: file to write to and to go on from; None: nowhere.
+    """
+
+    TITLE, CLIP, FLOOR = "chunk latents", 5.0, 0.003
+
+    def __init__(self, nets: LatentNets, training: Training, checkpoint: Path | None = None) -> None:
+        self.training, self._nets = training, nets.requires_grad_(False)
+        self._pool = _pool(nets, training.pool, torch.Generator().manual_seed(training.seed))
+        super().__init__(Compressor(training.seed).to(nets.present.device), training, checkpoint, training.weight_decay)
+
+    def identity(self) -> str:
+        """The settings and the hands; how long may change."""
+        return f"chunks of {[h.name for h in self._nets.hands]}, {super().identity()}"
+
+    def learn(self) -> dict[str, Tensor]:
+        """Gradients of some trajectories of every hand."""
+        paths = trajectories(self._pool, max(1, self.training.batch // 16), self.generator)
+        parts = _losses(self._nets, self.net, paths, self.training, self.generator)
+        torch.stack(list(parts.values())).sum().backward()
+        return parts
 
 
 def _pool(nets: LatentNets, count: int, generator: torch.Generator) -> Tensor:
