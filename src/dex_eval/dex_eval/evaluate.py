@@ -11,12 +11,13 @@ from typing import Any
 
 from dex_core.chunks import Seam
 from dex_core.config import CellConfig
+from dex_core.errors import DexError
 from dex_core.limits.base import JointLimits
-from dex_core.policy import load_policy
 from dex_eval import metrics
 from dex_eval.bag import BagError, Recording
 from dex_eval.episode import Episode, load_episode
 from dex_eval.replay import Predicted, instants_of, replay
+from dex_policy.loading import open_policy
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,20 @@ def evaluate(bag: Path, bundle: str = "", cell: CellConfig | None = None, instru
     used = dataclasses.replace(episode.cell, policy=dataclasses.replace(episode.cell.policy, bundle=bundle)) if bundle else episode.cell
     instants = instants_of(episode, instruction)
     loading = time.perf_counter()
-    policy, loaded = load_policy(used)
+    policy, _ = open_policy(used)
     load_s = time.perf_counter() - loading
-    predictions = list(replay(episode, policy, instants))
+    try:
+        if why := policy.health():
+            raise DexError(why, code="policy_lost")
+        predictions = list(replay(episode, policy, instants))
+    finally:
+        policy.close()
     if not predictions:
         raise BagError(f"no picture of the {len(instants)} instants is in {recording.path}", code="topic_missing")
     wall_s = time.perf_counter() - started
     result = {
-        "bag": str(recording.path), "cell": episode.cell.name, "bundle": loaded.manifest.name, "bundle_hash": loaded.hash,
-        "same_model": any(chunk.bundle_hash == loaded.hash for chunk in episode.chunks), "partial": recording.truncated,
+        "bag": str(recording.path), "cell": episode.cell.name, "bundle": policy.spec.name, "bundle_hash": policy.spec.bundle_hash,
+        "same_model": any(chunk.bundle_hash == policy.spec.bundle_hash for chunk in episode.chunks), "partial": recording.truncated,
         "duration_s": recording.duration_s, "wall_s": wall_s, "load_model_s": load_s, "speed_x_real_time": recording.duration_s / wall_s,
         "speed_without_loading": recording.duration_s / max(wall_s - load_s, 1e-9),
         **_numbers(episode, predictions, len(instants)),

@@ -16,6 +16,7 @@ VERBS = {
     "eval": "replay a recording without a robot and score a model on it",
     "latency": "show where the time of each chunk goes, live or in a recording",
     "export": "write recordings as a LeRobot dataset",
+    "import": "replay a LeRobot dataset through a policy and score it",
     "bundle": "verify and show model bundles",
     "serve": "offer model bundles to other machines by an existing inference server",
     "annotate": "write where the robots' keypoints are in recorded or live pictures (COCO)",
