@@ -63,6 +63,27 @@ def test_a_new_goal_may_begin_while_the_last_one_still_brakes(rig):
     assert rig.status.goal_id == "g2" and rig.last.mode is CommandMode.TRACK
 
 
+def test_chunks_of_a_goal_that_was_preempted_move_nothing(rig):
+    """F28: its id is the epoch; whatever their number, they are refused, before and after the new goal's own first chunk."""
+    rig.start("g1", move=0.1)
+    rig.step(50)
+    rig.gate.set_goal("g1", False, rig.now_ns)
+    rig.step(30)
+    assert rig.gate.set_goal("g2", True, rig.now_ns).accepted
+    rig.step()
+    still = rig.last.command.position_rad.copy()
+    for sequence in (0, 1, 2, 99):
+        rig.send(rig.chunk(sequence, "g1", move=0.3))
+    rig.step(20)
+    assert [o.reason for o in list(rig.outcomes)[-4:]] == [Reason.WRONG_GOAL] * 4 and rig.status.mode is Mode.ARMED
+    np.testing.assert_allclose(rig.last.command.position_rad, still, atol=1e-3)
+    rig.send(rig.chunk(0, "g2", move=0.0))
+    rig.send(rig.chunk(5, "g1", move=0.3))
+    rig.step(20)
+    assert rig.status.mode is Mode.RUNNING and rig.status.goal_id == "g2" and rig.outcomes[-1].reason == Reason.WRONG_GOAL
+    assert not rig.gate.set_goal("g1", True, rig.now_ns).accepted, "an id is good for one goal"
+
+
 def test_ending_a_goal_that_does_not_run_is_harmless(rig):
     rig.step(2)
     assert rig.gate.set_goal("g1", False, rig.now_ns).accepted

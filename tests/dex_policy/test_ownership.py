@@ -338,3 +338,23 @@ def test_a_chunk_says_what_it_was_made_from() -> None:
     again = server.step(replace(observation(NS + 1), stamp_ns=NS + 1), 0, NS)
     assert made is not None and again is not None and made.chunk.observation_digest not in (0, again.chunk.observation_digest)
     assert set(made.chunk.stream_digests) == {"stamp", "instruction", "image/front", "joints/left_arm"}
+
+
+def test_a_chunk_inferred_for_a_goal_that_ended_meanwhile_is_thrown_away() -> None:
+    policy = FakePolicy()
+    server, infer = PolicyServer(policy, PolicyConfig()), policy.infer
+
+    def slow(*args: object) -> Prediction:
+        """While the network runs, another client takes the goal's place."""
+        policy.infer = infer  # type: ignore[method-assign]
+        assert server.end("a")
+        server.begin("b", "push")
+        return infer(*args)  # type: ignore[arg-type]
+
+    server.begin("a", "push")
+    server.due(0)
+    policy.infer = slow  # type: ignore[method-assign, assignment]
+    assert server.step(observation(NS), 0, NS) is None and server.status().chunks == 0
+    server.due(0)
+    made = server.step(observation(NS + 1), 0, NS)
+    assert made is not None and (made.chunk.goal_id, made.chunk.sequence) == ("b", 1)
