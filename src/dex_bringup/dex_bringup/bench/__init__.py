@@ -5,6 +5,7 @@ BENCHES = {
     "closed-loop": "success of the task over unseen seeds, through ROS and the SDKs",
     "control-jitter": "period of the 100 Hz command stream with everything running and a goal",
     "serving": "the policy server, model aside: overhead on one core, chunks a second; around a network of real size",
+    "remote": "the policy on a real MLServer on this machine, over HTTP and gRPC: what of a request is not the model (needs make serve-env)",
     "stop-latency": "stop service to the last moving command on the arms' wire; killed process to hold",
     "servo-rate": "period of one xArm's servo stream at 250 Hz, at the controller's wire",
     "latency": "camera stamp to first command, besides inference",
