@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dex_core.config.bundles import BundleRules
 from dex_core.config.strict import bounded, choice
 from dex_core.errors import ConfigError
 
@@ -31,6 +32,7 @@ class PerceptionConfig:
         min_points: of an object's cloud.
         rate_hz: pictures looked at while an object is followed, at most.
         picture_timeout_s: without a usable picture for so long a goal is aborted.
+        bundles: how far bundles are trusted, what they may take, how they are tuned.
         lost_timeout_s: out of sight for so long a followed object is given up.
     """
 
@@ -55,6 +57,7 @@ class PerceptionConfig:
     lost_timeout_s: float = bounded(0.1, 60.0, default=2.0)
     provider: str = choice("auto", "cpu", "cuda", default="auto")
     threads: int = bounded(1, 64, default=1)
+    bundles: BundleRules = BundleRules()
 
     def __post_init__(self) -> None:
         for axis, low, high in zip("xyz", self.workspace_low_m, self.workspace_high_m, strict=True):

@@ -48,7 +48,7 @@ def make_completer(config: PerceptionConfig) -> Completer | None:
 
 
 def _of_kind(name: str, kind: str, config: PerceptionConfig) -> Bundle:
-    bundle = load_bundle(name, LoadOptions(provider=config.provider, threads=config.threads))
+    bundle = load_bundle(name, LoadOptions(provider=config.provider, threads=config.threads, rules=config.bundles))
     if bundle.manifest.kind != kind:
         raise ConfigError(f"bundle {name!r} is of kind {bundle.manifest.kind!r}; needed is {kind!r}")
     return bundle
