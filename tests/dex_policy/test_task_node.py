@@ -11,6 +11,7 @@ from rclpy.action import ActionClient
 from std_srvs.srv import Trigger
 from unique_identifier_msgs.msg import UUID
 
+from dex_bringup.client import CellClient
 from dex_msgs.action import RunTask
 from dex_msgs.msg import PolicyStatus, SafetyState
 from dex_policy.task_node import TaskNode
@@ -365,3 +366,15 @@ def test_deactivating_the_node_ends_a_goal_that_waits_too(bench: Any) -> None:
         for future in ends:
             wait_for(future.done, "a terminal state", 12.0)
         assert [f.result().status for f in ends] == [GoalStatus.STATUS_ABORTED] * 2
+
+
+def test_the_tools_client_keeps_its_goal_alive_and_may_preempt(bench: Any) -> None:
+    with bench(TaskNode) as (_, fakes), CellClient(context=fakes.context) as client:
+        done = client.run_task(INSTRUCTION, 1.6, keepalive_s=0.5)
+        assert done.outcome == "DEADLINE" and done.duration_s > 1.5, "it was heard all the time"
+        other = Client(fakes)
+        ended = other.result_later(other.running())
+        done = client.run_task("Return to the rest pose", 0.5, preempt=True)
+        assert done.outcome == "DEADLINE"
+        wait_for(ended.done, "the goal before")
+        assert ended.result().result.outcome == RunTask.Result.PREEMPTED
