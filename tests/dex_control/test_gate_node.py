@@ -190,6 +190,18 @@ def test_a_goal_is_tracked_reported_and_ends_idle(fake: FakeCell) -> None:
     end(fake, "tracked")
 
 
+def test_the_seams_of_a_chunk_are_reported_and_told_in_diagnostics(fake: FakeCell) -> None:
+    start(fake, "seams")
+    fake.diagnostics.clear()
+    other = fake.chunk(1, "seams", move=-0.1)
+    fake.chunks.publish(chunk_to_msg(dataclasses.replace(other, stamp_ns=other.stamp_ns - 200_000_000)))
+    report = wait_for(lambda: next((r for r in fake.chunk_reports if r.goal_id == "seams" and r.sequence == 1), None), "chunk_report")
+    assert report.accepted and report.velocity_step > 0.01 and report.jerk > 1.0, "the plans disagree about where to go"
+    assert report.command_velocity_step < 1e-6 and report.command_position_jump < 1e-6, "blending takes it out"
+    wait_for(lambda: any("schedule: blending" in text for text in fake.diagnostics), "diagnostics")
+    end(fake, "seams")
+
+
 def test_hands_wait_for_their_decoders(fake: FakeCell) -> None:
     wait_for(lambda: fake.arm("decoded").accepted, "gate", timeout_s=10.0)
     chunk = fake.chunk(0, "decoded", hands="latent")

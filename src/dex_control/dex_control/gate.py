@@ -114,13 +114,7 @@ class Gate:
         self._machine.start()
         self._rejects_in_a_row, self._last_refusal = 0, ""
         self._tally.accepted += 1
-        timing = {**whole.timing_ns, "accepted": wall_ns}
-        detail = self.intake.approaching
-        self._outcomes.append(
-            ChunkOutcome(
-                whole.goal_id, whole.sequence, True, "", detail, timing, accepted.seam, accepted.command_seam, steps_skipped=accepted.steps_skipped
-            )
-        )
+        self._outcomes.append(ChunkOutcome.scheduled(whole, accepted, wall_ns, self.intake.approaching))
 
     def refuse_chunk(self, goal_id: str, sequence: int, error: DexError, timing_ns: dict[str, int] | None = None) -> None:
         """Counts and reports a chunk that is not followed; latches after too many of one goal in a row."""

@@ -47,7 +47,7 @@ class GateNode(DexNode):
         self._gate: Gate | None = None
         self._thread: threading.Thread | None = None
         self._running = threading.Event()
-        self._missed, self._slowest, self._held = 0, 1.0, ()
+        self._missed, self._slowest, self._held, self._seams = 0, 1.0, (), dict[str, float]()
         self._latch: SafetyStatus | None = None
         self.create_timer(DIAGNOSE_PERIOD_S, self._diagnose)
         self.create_service(SetGoal, names.GATE_SET_GOAL, self._on_set_goal)
@@ -209,13 +209,9 @@ class GateNode(DexNode):
         message = ChunkReport(
             goal_id=outcome.goal_id, sequence=outcome.sequence, accepted=outcome.accepted, reason=outcome.reason, detail=outcome.detail,
             timing=timing_to_msg(outcome.timing_ns), inference_ms=outcome.inference_ms, overhead_ms=outcome.overhead_ms,
-            steps_skipped=outcome.steps_skipped,
+            steps_skipped=outcome.steps_skipped, **outcome.seams,
         )
-        if outcome.seam is not None:
-            message.position_jump, message.velocity_step, message.acceleration_step, message.jerk = outcome.seam
-            (
-                message.command_position_jump, message.command_velocity_step, message.command_acceleration_step, message.command_jerk,
-            ) = outcome.command_seam
+        self._seams = outcome.seams or self._seams
         message.header.stamp = time_to_msg(self.now_ns())
         self._chunk_reports.publish(message)
         if outcome.accepted and outcome.detail:
@@ -258,14 +254,16 @@ class GateNode(DexNode):
             return
         with self._lock:
             obstacles, missed, commands = self._gate.obstacles(time.monotonic_ns()), self._gate.ticks_missed, self._ticks
-        words = "; ".join(trip.detail for trip in obstacles) or "everyone is there"
-        self.diagnostics.set("readiness", WARN if obstacles else OK, words, {trip.cause: trip.reason for trip in obstacles})
-        slowest, self._slowest = self._slowest, 1.0
-        words, values = motion_words(slowest, self._held), {"speed_scale": f"{slowest:.3f}", "held": " ".join(self._held)}
+        words, causes = "; ".join(trip.detail for trip in obstacles) or "everyone is there", {trip.cause: trip.reason for trip in obstacles}
+        self.diagnostics.set("readiness", WARN if obstacles else OK, words, causes)
+        words, values = motion_words(self._slowest, self._held), {"speed_scale": f"{self._slowest:.3f}", "held": " ".join(self._held)}
+        self._slowest = 1.0
         self.diagnostics.set("motion", WARN if words else OK, words or "as wanted", values)
+        values = {name: f"{value:.4g}" for name, value in self._seams.items()}
+        self.diagnostics.set("schedule", OK, f"{self.cell.control.schedule}, and the seams of the newest chunk", values)
         newly, self._missed = missed - self._missed, missed
-        rate_text = f"{newly} ticks missed in the last second" if newly else "keeps its rate"
-        self.diagnostics.set("control rate", WARN if newly else OK, rate_text, {"ticks": commands, "ticks_missed": missed})
+        words = f"{newly} ticks missed in the last second" if newly else "keeps its rate"
+        self.diagnostics.set("control rate", WARN if newly else OK, words, {"ticks": commands, "ticks_missed": missed})
 
     def _ask(self, question: Callable[[Gate], Reply]) -> Reply:
         """Puts a request to the core between two ticks; refused while there are none."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from dex_core.chunks import Seam
+from dex_core.chunks import Accepted, Seam
+from dex_core.types import ActionChunk
+
+SEAM_FIELDS = ("position_jump", "velocity_step", "acceleration_step", "jerk")
+"""Of a ChunkReport, in the order of a Seam."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,21 @@ class ChunkOutcome:
     command_seam: Seam | None = None
     steps_skipped: int = 0
 
+    @classmethod
+    def scheduled(cls, chunk: ActionChunk, accepted: Accepted, wall_ns: int, detail: str = "") -> ChunkOutcome:
+        """Of a whole chunk that was accepted at ``wall_ns`` [ns]."""
+        timing = {**chunk.timing_ns, "accepted": wall_ns}
+        return cls(chunk.goal_id, chunk.sequence, True, "", detail, timing, accepted.seam, accepted.command_seam, accepted.steps_skipped)
+
     def first_command_at(self, wall_ns: int) -> ChunkOutcome:
         """The same with the time of the first command that used the chunk [ns]."""
         return replace(self, timing_ns={**self.timing_ns, "first_command": wall_ns})
+
+    @property
+    def seams(self) -> dict[str, float]:
+        """Seam fields of a ChunkReport -> [rad], [rad/s], [rad/s^2], [rad/s^3]; empty when refused."""
+        named = (("", self.seam), ("command_", self.command_seam))
+        return {prefix + field: value for prefix, seam in named if seam is not None for field, value in zip(SEAM_FIELDS, seam, strict=True)}
 
     @property
     def inference_ms(self) -> float:

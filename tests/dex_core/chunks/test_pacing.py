@@ -12,7 +12,7 @@ from dex_core.chunks import LatencyEstimate, Pacing
 from dex_core.chunks.pacing import AFTER_S
 from dex_core.chunks.schedule.synchronous import SETTLE_S
 from dex_core.config import ControlConfig
-from dex_core.config.cell import SCHEDULE_NAMES
+from dex_core.config.control import SCHEDULE_NAMES
 
 NS = 1_000_000_000
 CHUNK, DT_S, PERIOD_S = 64, 0.05, 0.8

@@ -57,6 +57,19 @@ class Blend:
 
 
 @dataclass(frozen=True)
+class Switch:
+    """``old`` until ``start_ns``, ``new`` from then on."""
+
+    old: Trajectory
+    new: Trajectory
+    start_ns: int
+
+    def at(self, time_ns: int) -> Point:
+        """Place at a monotonic time [ns]."""
+        return (self.new if time_ns >= self.start_ns else self.old).at(time_ns)
+
+
+@dataclass(frozen=True)
 class BlendLimits:
     """Speeds a blend may use on top of the trajectories: ``share`` of each joint's limits (n,) [rad/s], [rad/s^2]."""
 

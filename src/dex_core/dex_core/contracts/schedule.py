@@ -114,6 +114,22 @@ class ScheduleContract:
                 np.testing.assert_array_equal(event.schedule.at(int(t)).position_rad, forward[int(t)])
 
     @pytest.mark.parametrize("seed", SEEDS)
+    def test_a_chunk_whose_first_action_is_still_to_come_stops_nothing(self, seed: int) -> None:
+        """All chunks say the same motion; they come before they begin."""
+        rng, now_ns, way = np.random.default_rng(seed), START_NS, []
+        schedule = self.kind(now_ns, np.zeros(JOINTS), SETTINGS)
+        for _ in range(4):
+            start_ns, steps = now_ns + round(rng.uniform(0.0, 0.08) * NS), 40
+            knots = 0.4 * ((start_ns - START_NS) / NS + 0.05 * np.arange(steps))[:, None] * np.ones(JOINTS)
+            if not self.kind.asks_standing or not schedule.chunks:
+                schedule.accept(Spline(start_ns, 0.05, knots), now_ns)
+            ahead = range(now_ns, now_ns + round(0.3 * NS), TICK_NS)
+            way += [float(schedule.at(t).position_rad[0]) for t in ahead]
+            now_ns = ahead[-1] + TICK_NS
+        speed = np.diff(way)[60:] / (TICK_NS / NS)
+        assert (speed >= 0.39).all() or self.kind.asks_standing
+
+    @pytest.mark.parametrize("seed", SEEDS)
     def test_it_stays_within_what_was_asked_for(self, seed: int) -> None:
         low = high = np.zeros(JOINTS)
         for event, times in self.stretches(seed):
@@ -181,15 +197,16 @@ class ScheduleContract:
         for _ in range(8):
             observed_ns = max(now_ns, schedule.ask_at_ns(0.0)) if self.kind.asks_standing and schedule.chunks else now_ns
             now_ns = observed_ns + int(rng.integers(0, 300)) * 1_000_000
-            plan = self.chunk(rng, schedule.at(observed_ns).position_rad, observed_ns)
+            plan = self.chunk(rng, schedule.at(observed_ns).position_rad, observed_ns + round(rng.uniform(0.0, 0.08) * NS))
             point = schedule.at(now_ns)
             yield Event(schedule, plan, now_ns, point.position_rad, point.velocity_rad_s, schedule.accept(plan, now_ns))
             now_ns += int(rng.integers(1, 600)) * 1_000_000
 
     def stretches(self, seed: int) -> Iterator[tuple[Event, Array]]:
-        """Each event with the ticks until the next one [ns]."""
+        """Each event with the ticks of half a second, from the chunk's first action on [ns]."""
         for event in self.events(seed):
-            yield event, np.arange(event.now_ns, event.now_ns + round(0.5 * NS), TICK_NS)
+            from_ns = max(event.now_ns, event.schedule.plan.start_ns)
+            yield event, np.arange(from_ns, from_ns + round(0.5 * NS), TICK_NS)
 
     @staticmethod
     def chunk(rng: np.random.Generator, from_rad: Array, start_ns: int) -> Spline:

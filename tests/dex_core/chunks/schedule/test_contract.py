@@ -10,7 +10,7 @@ import pytest
 from dex_core.chunks import SCHEDULES
 from dex_core.chunks.schedule import Asynchronous, Blending, Ensemble, RealTime, Synchronous
 from dex_core.config import ControlConfig
-from dex_core.config.cell import SCHEDULE_NAMES
+from dex_core.config.control import SCHEDULE_NAMES
 from dex_core.contracts.schedule import ScheduleContract
 
 

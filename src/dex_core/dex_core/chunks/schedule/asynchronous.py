@@ -17,6 +17,6 @@ class Asynchronous(Schedule):
     name = "asynchronous"
     source = "asynchronous inference of SmolVLA and LeRobot: arXiv 2506.01844, section 3.3"
 
-    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, float]:
-        del now_ns  # the spline is indexed by time
-        return plan, 0.0
+    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, int, int]:
+        from_ns = max(now_ns, plan.start_ns)
+        return self._switched(plan, from_ns, now_ns), from_ns, from_ns

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from dex_core.chunks.blend import BlendLimits, Trajectory
+from dex_core.chunks.blend import BlendLimits, Switch, Trajectory
 from dex_core.chunks.seam import Seam, seam_between
 from dex_core.chunks.spline import NS, Point, Spline
 from dex_core.types import Array
@@ -114,14 +114,24 @@ class Schedule(ABC):
     def accept(self, plan: Spline, now_ns: int) -> Accepted:
         """Follows ``plan`` from now on, in this schedule's way. Raises as :meth:`timed`; what is followed is then as before."""
         plan = self.timed(plan, now_ns)
-        followed, takes_s = self._take_over(plan, now_ns)
-        accepted = Accepted(
-            seam_between(self._plan, plan, now_ns), seam_between(self._followed, followed, now_ns), plan.steps_before(now_ns), takes_s
-        )
+        followed, from_ns, alone_ns = self._take_over(plan, now_ns)
+        seams = seam_between(self._plan, plan, from_ns), seam_between(self._followed, followed, from_ns)
+        accepted = Accepted(*seams, plan.steps_before(now_ns), (alone_ns - now_ns) / NS)
         self._followed, self._plan = followed, plan
         self.chunks += 1
         return accepted
 
     @abstractmethod
-    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, float]:
-        """What is followed from ``now_ns`` on, and after how long it is ``plan`` alone [s]."""
+    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, int, int]:
+        """What is followed from ``now_ns`` on; since when it is not what was followed before; since when it is ``plan`` alone [ns]."""
+
+    def _switched(self, new: Trajectory, from_ns: int, now_ns: int) -> Trajectory:
+        """What is followed now until ``from_ns``, then ``new``; without keeping what is over."""
+        return Switch(self._then(now_ns), new, from_ns) if from_ns > now_ns else new
+
+    def _then(self, time_ns: int) -> Trajectory:
+        """What is followed at and after a time, as far as it is known now."""
+        followed = self._followed
+        while isinstance(followed, Switch) and time_ns >= followed.start_ns:
+            followed = followed.new
+        return followed

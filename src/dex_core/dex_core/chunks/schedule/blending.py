@@ -19,19 +19,20 @@ class Blending(Schedule):
     name = "blending"
     source = "minimum-jerk weights: Flash and Hogan 1985, J. Neurosci. 5(7)"
 
-    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, float]:
-        old = self._before(now_ns)
-        blend_s = blend_duration(self.gap_at(plan, now_ns), self._settings.blend_s, self._settings.limits)
-        return Blend(old, plan, now_ns, round(blend_s * NS)), blend_s
+    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, int, int]:
+        from_ns = max(now_ns, plan.start_ns)
+        blend_s = blend_duration(self.gap_at(plan, from_ns), self._settings.blend_s, self._settings.limits)
+        blend = Blend(self._before(from_ns), plan, from_ns, round(blend_s * NS))
+        return self._switched(blend, from_ns, now_ns), from_ns, blend.end_ns
 
-    def _before(self, now_ns: int) -> Trajectory:
-        """What is followed, without nesting: a finished blend is its plan, an unfinished one is sampled to its end."""
-        followed = self._followed
+    def _before(self, from_ns: int) -> Trajectory:
+        """What is followed at ``from_ns``, without nesting: a finished blend is its plan, an unfinished one is sampled to its end."""
+        followed = self._then(from_ns)
         if not isinstance(followed, Blend):
             return followed
-        if now_ns >= followed.end_ns:
+        if from_ns >= followed.end_ns:
             return followed.new
-        return _Resampled(followed, now_ns)
+        return _Resampled(followed, from_ns)
 
 
 class _Resampled:

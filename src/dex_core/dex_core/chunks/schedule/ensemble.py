@@ -31,14 +31,15 @@ class Ensemble(Schedule):
         super().__init__(start_ns, position_rad, settings)
         self._members: deque[Spline] = deque(maxlen=CHUNKS_MAX)
 
-    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, float]:
+    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, int, int]:
         self._members.append(plan)
         steps = max(1, math.ceil((plan.end_ns - now_ns) / (plan.dt_s * NS)))
         times = now_ns + np.round(np.arange(steps + 1) * plan.dt_s * NS).astype(np.int64)
         knots = self._mean_at(times)
         knots[0] = self._followed.at(now_ns).position_rad
         others_end_ns = max((member.end_ns for member in list(self._members)[:-1]), default=now_ns)
-        return Spline(now_ns, plan.dt_s, knots), max(0.0, (min(others_end_ns, plan.end_ns) - now_ns) / NS) + plan.dt_s
+        alone_ns = max(now_ns, plan.start_ns, min(others_end_ns, plan.end_ns)) + round(plan.dt_s * NS)
+        return Spline(now_ns, plan.dt_s, knots), now_ns, alone_ns
 
     def _mean_at(self, times_ns: np.ndarray) -> Array:
         """(k, n) weighted mean at k times; where no chunk says anything, the newest's nearest step."""

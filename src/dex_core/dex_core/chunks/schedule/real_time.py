@@ -57,10 +57,11 @@ class RealTime(Schedule):
     name = "real_time"
     source = "real-time chunking, arXiv 2506.07339, where the model itself completes the committed prefix; this is for models that cannot"
 
-    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, float]:
-        gap = Point(*(old - new for old, new in zip(self._followed.at(now_ns), plan.at(now_ns), strict=True)))
-        takes_s = correction_duration(gap, self._settings.blend_s, self._settings.limits)
-        return Matched(plan, gap, now_ns, round(takes_s * NS)), takes_s
+    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, int, int]:
+        from_ns = max(now_ns, plan.start_ns)
+        gap = Point(*(old - new for old, new in zip(self._followed.at(from_ns), plan.at(from_ns), strict=True)))
+        matched = Matched(plan, gap, from_ns, round(correction_duration(gap, self._settings.blend_s, self._settings.limits) * NS))
+        return self._switched(matched, from_ns, now_ns), from_ns, from_ns + matched.duration_ns
 
 
 def correction_duration(gap: Point, shortest_s: float, limits: BlendLimits) -> float:

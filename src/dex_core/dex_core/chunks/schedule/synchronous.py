@@ -42,6 +42,6 @@ class Synchronous(Schedule):
         steps = max(1, round(horizon_s / plan.dt_s)) if horizon_s else len(plan.knots_rad)
         return Spline(max(plan.start_ns, now_ns), plan.dt_s, plan.knots_rad[: steps + 1])
 
-    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, float]:
-        del now_ns  # nothing is smoothed: a chunk begins where the cell stands
-        return plan, 0.0
+    def _take_over(self, plan: Spline, now_ns: int) -> tuple[Trajectory, int, int]:
+        from_ns = max(now_ns, plan.start_ns)
+        return self._switched(plan, from_ns, now_ns), from_ns, from_ns
