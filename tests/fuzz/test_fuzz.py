@@ -23,7 +23,7 @@ from dex_ros.convert import chunk_from_msg, chunk_to_msg
 
 FAST = list(fuzz_targets.MAKERS)
 SLOW = list(fuzz_slow.MAKERS)
-CASES = {"configuration": 20, "manifests": 20, "recordings": 60, "chunk_to_command": 150, "golden_cases": 300}
+CASES = {"configuration": 20, "manifests": 20, "recordings": 60, "chunk_to_command": 150, "golden_cases": 300, "model_files": 300}
 FAST_CASES = 3000
 
 

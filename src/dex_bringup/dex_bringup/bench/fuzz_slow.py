@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,10 +12,14 @@ import numpy as np
 
 from dex_bringup.bench.fuzz_targets import Target
 from dex_bringup.fault.rig import GateRig
+from dex_core.bundle import parse_manifest
+from dex_core.bundle.graph import check_interface, check_model
 from dex_core.bundle.probes import unpack_cases
 from dex_core.bundle.stats import parse_stats
 from dex_core.config import find_share, load_cell
 from dex_core.errors import DexError
+from dex_core.runtime import OnnxSession
+from dex_core.runtime.archive import check_archive
 from dex_core.types import ActionChunk, ActionSlice
 
 STEPS = 8
@@ -96,8 +101,6 @@ def configuration() -> Target:
 
 def manifests() -> Target:
     """Manifests of bundles: bytes of YAML broken."""
-    from dex_core.bundle.manifest import parse_manifest
-
     folder = TemporaryDirectory(prefix="dex_fuzz_")
     path = Path(folder.name) / "manifest.yaml"
     text = (find_share("models", "xl_vla_tabletop", "manifest.yaml")).read_bytes()
@@ -122,6 +125,42 @@ def golden_cases() -> Target:
             parse_stats(data, "stats")
 
     return Target("golden cases and statistics", [blob.getvalue(), stats], feed, 0.1)
+
+
+def model_files() -> Target:
+    """Graphs of a bundle: an ONNX file and a torch.export archive broken, looked at, opened and run as the loader does."""
+    folder = find_share("models", "hand_latents")
+    manifest = parse_manifest(folder / "manifest.yaml")
+    name = "left_inspire/decoder"
+    graph = manifest.graphs[name]
+    latent = {graph.inputs[0].name: np.zeros((1, int(graph.inputs[0].shape[1])), np.float32)}
+
+    def feed(data: bytes) -> None:
+        if data[:2] == b"PK":
+            check_archive(data, "graph.pt2")
+            return
+        check_model(name, graph, data, folder, manifest)
+        session = OnnxSession(name, graph, data)
+        check_interface(session)
+        session.run(latent)
+
+    return Target("model files", [(folder / graph.file).read_bytes(), _archive()], feed, 0.005)
+
+
+def _archive() -> bytes:
+    """The members of a torch.export file of one operator."""
+    model = '{"graph_module": {"graph": {"nodes": [{"target": "torch.ops.aten.tanh.default", "inputs": []}]}}}'
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as made:
+        for path, text in (
+            ("archive_format", "pt2"),
+            ("models/model.json", model),
+            ("data/weights/weight_0", "\0" * 64),
+            ("data/weights/model_weights_config.json", '{"config": {"w": {"path_name": "weight_0", "use_pickle": false}}}'),
+            ("data/constants/model_constants_config.json", '{"config": {}}'),
+        ):
+            made.writestr(f"net/{path}", text)
+    return out.getvalue()
 
 
 def recordings() -> Target:
@@ -167,4 +206,4 @@ def state_line() -> Target:
     return Target("camera state line", [seed], lambda data: receive(_Line(data), timeout_s=1.0), 0.5)  # type: ignore[arg-type]
 
 
-MAKERS = (chunk_to_command, chunk_messages, configuration, manifests, golden_cases, recordings, state_line)
+MAKERS = (chunk_to_command, chunk_messages, configuration, manifests, golden_cases, model_files, recordings, state_line)

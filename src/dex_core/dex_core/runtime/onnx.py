@@ -30,7 +30,8 @@ def open_session(what: str, model: bytes | str, settings: Settings) -> ort.Infer
         BundleError: ``graph_refused``, onnxruntime does not take it; ``provider_missing``, it took another provider.
     """
     try:
-        session = ort.InferenceSession(model, settings.session_options(), providers=provider_chain(settings))
+        # enable_fallback would print, and try once more with what was not asked for
+        session = ort.InferenceSession(model, settings.session_options(), providers=provider_chain(settings), enable_fallback=0)
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise BundleError(f"{what}: onnxruntime refuses it: {error}", code="graph_refused") from error
     used = session.get_providers()[0]
@@ -52,6 +53,11 @@ class OnnxSession:
         self.name, self.spec, self.settings = name, spec, settings
         self._session = open_session(f"graph {name!r}", model, settings)
         self._outputs = [t.name for t in spec.outputs]
+        try:
+            sides = self._session.get_inputs(), self._session.get_outputs()
+            self._described = tuple([(t.name, t.type, list(t.shape)) for t in side] for side in sides)
+        except UnicodeDecodeError as error:
+            raise BundleError(f"graph {name!r}: a tensor's name is no text: {error}", code="graph_refused") from error
         self._bound = BoundRun(self._session, self._outputs, "cpu" if settings.provider == "cpu" else "cuda") if settings.bound else None
         self._limit: ort.RunOptions | None = None
 
@@ -62,11 +68,11 @@ class OnnxSession:
 
     def described_inputs(self) -> Described:
         """(name, type, shape) of each input as the file itself declares it."""
-        return [(t.name, t.type, list(t.shape)) for t in self._session.get_inputs()]
+        return list(self._described[0])
 
     def described_outputs(self) -> Described:
         """(name, type, shape) of each output as the file itself declares it."""
-        return [(t.name, t.type, list(t.shape)) for t in self._session.get_outputs()]
+        return list(self._described[1])
 
     def run(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
         """One inference, checked before and after. Raises ShapeError or NonFiniteError; BundleError ``too_slow`` past :meth:`limited`."""

@@ -44,9 +44,9 @@ class Settings:
         return ", ".join(parts + ["bound memory"] * self.bound + ["16 bit"] * self.fp16)
 
     def session_options(self) -> ort.SessionOptions:
-        """What onnxruntime is told; threads that wait do not spin, they would take the cores of the control loop."""
+        """What onnxruntime is told; threads that wait do not spin, they would take the cores of the control loop. Errors are raised, not printed."""
         options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = self.threads, 1, 3
+        options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = self.threads, 1, 4
         options.graph_optimization_level = OPTIMISATIONS[self.optimisation]
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return options
