@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,14 @@ GOAL = "lockstep"
 REST_RAD_S = 0.01
 """Slower commands than this are rest."""
 _START_NS = 10 * NS  # simulated time 0, so that nothing is stamped before the clocks began
+
+
+class Commanded(NamedTuple):
+    """Commands of an episode: simulated times (T,) [s], positions (T, n) [rad], and the times of their seams (k,) [s]."""
+
+    time_s: Array
+    position_rad: Array
+    seams_s: Array
 
 
 class GateExecutor:
@@ -75,7 +84,7 @@ class GateExecutor:
         self._sequence += 1
         track = self.gate.intake.track
         if chunks and track is not None and track.chunks > chunks:
-            begins_ns = max(now_ns, track.plan.start_ns) if track.asks_standing else now_ns
+            begins_ns = max(now_ns, track.plan.start_ns)  # a chunk whose first action is still to come changes nothing before it
             self._boundaries_ns += ([before_end_ns] if before_end_ns < now_ns else []) + [begins_ns]
 
     def command(self, measure: Measure, time_s: float) -> Array | None:
@@ -101,6 +110,12 @@ class GateExecutor:
     def seams(self) -> list[Seam]:
         """Of the commands, where a chunk took over from another or ran out."""
         return command_seams(np.array(self._commands), self._first_ns, self._boundaries_ns, self.gate.period_ns) if self._commands else []
+
+    def commanded(self) -> Commanded:
+        """Everything since the first chunk."""
+        ticks = np.arange(len(self._commands))
+        times = (self._first_ns - _START_NS + ticks * self.gate.period_ns) / NS
+        return Commanded(times, np.array(self._commands), (np.array(self._boundaries_ns) - _START_NS) / NS)
 
     def rest_share(self) -> float:
         """Share of the time since the first chunk in which no joint was told to move."""
