@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`dex export`: recordings in other people's formats."""
+"""`dex export`: recordings in other people's formats, and a cell as other people's robot."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ EXAMPLES = """examples:
   dex export lerobot ~/.ros/dex/RUN/bag --out cans            one recording, an episode per goal
   dex export lerobot RUN1/bag RUN2/bag --out cans --fps 20    several of the same cell, at another rate
   dex export lerobot BAG --out cans --pictures png            every pixel as it was (large)
+  dex export lerobot-robot --cell xarm_bimanual --out teleop  the cell as a robot of lerobot's own tools
 
-Needs: pip install -c constraints.txt -r requirements-lerobot.txt"""
+The first needs: pip install -c constraints.txt -r requirements-lerobot.txt"""
 
 
 def main(argv: Sequence[str]) -> int:
     """Entry of the verb."""
-    parser = argparse.ArgumentParser(prog="dex export", description="Writes recordings as a dataset that the lerobot package loads (format v3.0).",
-                                     epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("format", choices=["lerobot"])
-    parser.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="recording folder, run folder or .mcap file")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the dataset; must not exist")
+    parser = argparse.ArgumentParser(
+        prog="dex export", description="Writes recordings as a dataset that the lerobot package loads (format v3.0), or a cell as its robot.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("format", choices=["lerobot", "lerobot-robot"])
+    parser.add_argument("bags", type=Path, nargs="*", metavar="BAG", help="recording folder, run folder or .mcap file")
+    parser.add_argument("--out", type=Path, required=True, help="folder that is written; must not exist")
+    parser.add_argument("--cell", default="", help="lerobot-robot: which cell")
+    parser.add_argument("--url", default="ws://127.0.0.1:8765", help="lerobot-robot: where lerobot's process listens (default: %(default)s)")
     parser.add_argument("--fps", type=int, default=0, help="frames per second (default: the camera's rate)")
     parser.add_argument("--limit-ms", type=float, default=0.0, help="how far a sample may be from its frame (default: 0.6 of a frame)")
     parser.add_argument("--task", default="", help="instruction for the whole recording, instead of those of its goals")
@@ -35,6 +40,21 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(list(argv))
     if not 0 <= options.fps <= 1000 or not options.limit_ms >= 0.0:
         parser.error(f"--fps {options.fps} --limit-ms {options.limit_ms}: allowed 0 to 1000 frames per second, and no negative limit")
+    if bool(options.bags) != (options.format == "lerobot") or bool(options.cell) != (options.format == "lerobot-robot"):
+        parser.error("lerobot takes recordings, lerobot-robot a --cell")
+    return _robot(options) if options.cell else _dataset(options)
+
+
+def _robot(options: argparse.Namespace) -> int:
+    from dex_core.config import load_cell
+    from dex_policy.foreign.describe import describe_cell, write_description
+
+    path = write_description(describe_cell(load_cell(options.cell), options.url), options.out)
+    sys.stdout.write(f"{path}\nstart lerobot with --robot.type=dex --robot.description={options.out}, the cell with: dex up bundle:={options.out}\n")
+    return 0
+
+
+def _dataset(options: argparse.Namespace) -> int:
     from dex_eval.lerobot import Choices, export
 
     choices = Choices(options.fps, options.limit_ms * 1e-3, options.task, options.pictures, options.min_s, options.strict)
