@@ -135,8 +135,11 @@ class Goals(RuleBasedStateMachine):
     def _ns(self) -> int:
         return round(self.clock.now_s * NS)
 
-    @rule(target=accepted, preempt=st.booleans(), words=st.sampled_from(["push", ""]), keepalive_s=st.sampled_from([0.0, 2.0]))
-    def client_sends(self, preempt: bool, words: str, keepalive_s: float) -> str:
+    @rule(
+        target=accepted, preempt=st.booleans(), words=st.sampled_from(["push", "pull", "lift", ""]), keepalive_s=st.sampled_from([0.0, 0.0, 2.0]),
+        at_once=st.booleans(),
+    )
+    def client_sends(self, preempt: bool, words: str, keepalive_s: float, at_once: bool) -> str:
         self.count += 1
         goal = f"g{self.count}"
         before = self.places.owner
@@ -146,12 +149,17 @@ class Goals(RuleBasedStateMachine):
             self.claimed.add(goal)
             self.runs[goal] = TaskRun(goal, words, self._ns(), self._ns() + 30 * NS, judged="", keepalive_s=keepalive_s)
             self.endings[goal] = []
+        if at_once:
+            self.executes(goal)
         return goal
 
     @rule(goal=consumes(accepted))
+    def executes_later(self, goal: str) -> None:
+        self.executes(goal)
+
     def executes(self, goal: str) -> None:
         """The action server calls execute: as TaskNode._run does it, up to the armed goal."""
-        if goal not in self.claimed:
+        if goal not in self.claimed or self.armed == goal:
             return
         run = self.runs[goal]
         if not self.places.begin(goal):
@@ -191,7 +199,7 @@ class Goals(RuleBasedStateMachine):
         self.places.release(goal)
         self.claimed.discard(goal)
 
-    @rule(seconds=st.sampled_from([0.02, 0.5, 3.0, BEGIN_S + 0.1, 31.0]))
+    @rule(seconds=st.sampled_from([0.02, 0.5, 0.5, 0.5, 3.0, BEGIN_S + 0.1, 31.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.now_s += seconds
 
@@ -222,21 +230,29 @@ class Goals(RuleBasedStateMachine):
 
     @rule()
     def picture_comes(self) -> None:
+        self.clock.now_s += 0.001  # every picture is a new one
         now = self._ns()
         if not self.server.due(now):
             return
         goal = self.server.goal
+        failures = self.server.refusals["model_failed"]
         prediction = self.server.step(Observation(now, {"front": IMAGE}, {}, ""), now, now)
         if prediction is None:
+            assert self.server.refusals["model_failed"] == failures or self.server.health() and not self.server.due(now)
             return
         assert goal is not None and prediction.chunk.goal_id == goal.goal_id == self.armed
         self.old_chunks.append(prediction.chunk)
         if self.gate.status.goal_id == prediction.chunk.goal_id:
             self.gate.start()
 
-    @rule(broken=st.booleans(), gone=st.booleans())
-    def model_changes(self, broken: bool, gone: bool) -> None:
-        self.policy.broken, self.policy.gone = broken, gone
+    @rule()
+    def model_breaks(self) -> None:
+        self.policy.broken = True
+        self.picture_comes()
+
+    @rule(gone=st.sampled_from([True, False, False]))
+    def server_goes_and_comes(self, gone: bool) -> None:
+        self.policy.gone = gone
 
     @rule()
     def policy_is_activated_anew(self) -> None:
@@ -282,7 +298,7 @@ class Goals(RuleBasedStateMachine):
 
 
 TestGoals = Goals.TestCase
-TestGoals.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestGoals.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 
 def observation(stamp_ns: int) -> Observation:
