@@ -137,6 +137,7 @@ def _as_json(bundle: Bundle, error: BundleError | None) -> dict[str, Any]:
         "detail": str(error) if error else "",
         "hash": bundle.hash,
         "checks": [to_plain(r) for r in bundle.report],
+        "tunings": {name: to_plain(tuning) for name, tuning in bundle.tunings.items()},
     }
 
 
@@ -144,6 +145,9 @@ def _print_report(bundle: Bundle, error: BundleError | None) -> None:
     print(f"{bundle.folder}")
     for r in bundle.report:
         print(f"  {_MARKS[r.ok]} {r.number:2d} {r.name:<13} {_cut(r)}")
+    for name, tuning in bundle.tunings.items():
+        if len(tuning.trials) > 1:
+            print(f"       tuned {name}: {tuning.chosen.words}; of {tuning.words}")
     print(f"  {'verified, hash ' + bundle.hash if error is None else 'REFUSED [' + error.code + ']: ' + str(error)}\n")
 
 

@@ -127,9 +127,7 @@ def _size(b: Bundle, graph: Graph) -> int:
 
 
 def words_of_settings(b: Bundle) -> str:
-    """What was chosen for the slowest graph, and what was tried, for the report."""
+    """What was chosen for the slowest graph, for the report; ``tunings`` has what was tried."""
     tuning = b.tunings.get(b.speed.graph) if b.speed else None
-    if tuning is None:
-        return ""
-    return f"; {tuning.chosen.words}" + (f" of: {tuning.words}" if len(tuning.trials) > 1 else "")
+    return f"; {tuning.chosen.words}" if tuning else ""
 

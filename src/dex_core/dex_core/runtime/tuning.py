@@ -93,6 +93,9 @@ def tune(
     trials = tuple(Trial(s.settings, ms, bits) for s, ms, bits in zip(sessions, times, same, strict=True))
     fit = [i for i, trial in enumerate(trials) if (trial.same_bits or not exact) and trial.ms < CLEARLY * times[0]]
     best = min(fit, key=lambda i: times[i], default=0)
+    if best:  # once more, the two alone: one quiet moment of the machine chooses nothing
+        plain_ms, ms = _best_ms([session, sessions[best]], inputs, RUNS)
+        best = best if ms < CLEARLY * plain_ms else 0
     return sessions[best], Tuning(sessions[best].settings, trials)
 
 
