@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dex_bringup.bench.chunking_gate import GateExecutor, gate_ns
+from dex_bringup.bench.chunking_gate import Commanded, GateExecutor, gate_ns
 from dex_core.chunks import Pacing, Seam
 from dex_core.chunks.mixing import commit
 from dex_core.config import CellConfig, load_task
@@ -99,6 +99,10 @@ class ChunkingCell:
     def close(self) -> None:
         """Frees the renderer."""
         self._lockstep.close()
+
+    def commanded(self) -> Commanded:
+        """What the gate commanded in the newest episode."""
+        return self._executor.commanded()
 
     def play(self, setting: Setting, seed: int, task: str, time_limit_s: float) -> Episode:
         """One episode; the same arguments give the same episode, whatever the machine's load."""
