@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -161,6 +162,7 @@ class PolicyServer:
         try:
             check_observation(observation, self.policy.spec, wall_ns, self._config)
             self._frozen.check(observation)
+            asked_ns = time.monotonic_ns()
             prediction = self._infer(observation, goal.goal_id)
         except DexError as error:
             self.refuse(error)
@@ -171,7 +173,7 @@ class PolicyServer:
             self._last_stamp_ns = observation.stamp_ns
             self._sequence += 1
             self._newest = prediction.chunk
-            latency_ns = prediction.chunk.timing_ns.get("inferred", wall_ns) - observation.stamp_ns
+            latency_ns = wall_ns - observation.stamp_ns + time.monotonic_ns() - asked_ns
             self._due_ns = self._pacing.next_ns(now_ns, latency_ns / NS)
             self._latencies_ms.add(prediction.inference_ms)
             self._reason, self._detail = "", "; ".join(prediction.flags)
