@@ -85,10 +85,15 @@ def test_no_goal_before_the_hands_are_known_and_none_for_a_hand_of_another_space
         server.begin("g", TEXT)
     assert info.value.code == "hand_unknown" and server.goal is None
     server.note_mounted(replace(hands["right"], decoder_sha256="0" * 64))
+    status = server.status()  # told before any goal
+    assert status.reason == "space_mismatch" and "0" * 16 in status.detail and hands["right"].decoder_sha256[:16] in status.detail
+    server.note_mounted(hands["left"])
+    assert server.status().reason == "space_mismatch"
     with pytest.raises(DexError) as info:
         server.begin("g", TEXT)
     assert info.value.code == "space_mismatch" and server.goal is None
     server.note_mounted(hands["right"])
+    assert server.status().reason == ""
     server.begin("g", TEXT)
     server.due(0)
     assert server.step(observe(cell, WALL, server.mounted), 0, WALL) is not None

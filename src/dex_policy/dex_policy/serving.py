@@ -26,6 +26,8 @@ LOOK_AHEAD_S = 0.15
 """Joint states are collected from this long before a picture is due, so that the one nearest to its exposure is known."""
 MOUNTED_WAIT_S = 0.5
 """How long a goal waits for decoders that have just started to say which hands are mounted."""
+MISMATCH = "space_mismatch"
+"""Reason that stands in the status as long as a hand is mounted which the policy cannot move."""
 
 
 class Goal(NamedTuple):
@@ -90,10 +92,24 @@ class PolicyServer:
         return MappingProxyType(self._mounted)
 
     def note_mounted(self, hand: MountedHand) -> None:
-        """Takes a decoder's word for the hand of its side; what is inferred from now on is for that hand."""
+        """Takes a decoder's word for the hand of its side; what is inferred from now on is for that hand.
+
+        One that the policy cannot move, or whose decoder runs another graph, shows in the status now and not with the first goal.
+        """
         with self._told:
+            if hand == self._mounted.get(hand.side):
+                return
             self._mounted = {**self._mounted, hand.side: hand}
             self._told.notify_all()
+        try:
+            for known in self.mounted.values():
+                self.policy.check_mounted(known)
+            reason, detail = "", ""
+        except DexError as error:
+            reason, detail = error.code, str(error)
+        with self._lock:
+            if reason or self._reason == MISMATCH:
+                self._reason, self._detail = reason, detail
 
     def begin(self, goal_id: str, instruction: str) -> Goal:
         """Takes a goal.
