@@ -38,8 +38,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     signing = verbs.add_parser(
         "sign",
         help="sign a bundle, or make a key",
-        description=f"Signs a bundle's hash with an Ed25519 key; the signature goes into {SIGNATURES} beside the manifest, and ends with any change of a "
-        "file. A cell takes only signed bundles when its configuration lists keys:  policy: {bundles: {trusted_keys: [KEY]}}",
+        description=f"Signs a bundle's hash with an Ed25519 key; the signature goes into {SIGNATURES} beside the manifest, and any change of a file "
+        "ends it. A cell takes only signed bundles when its configuration lists keys:  policy: {bundles: {trusted_keys: [KEY]}}",
     )
     signing.add_argument("bundle", nargs="?", help="name under models/ or path")
     signing.add_argument("--key", type=Path, help="private key, PEM")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dex_core.bundle import LoadOptions, load_bundle, verify_bundle
+from dex_core.bundle import LoadOptions, load_bundle, opening, verify_bundle
 from dex_core.bundle.files import SIGNATURES
 from dex_core.bundle.manifest import Graph, Manifest
 from dex_core.bundle.signature import new_key, sign
@@ -21,7 +21,7 @@ from dex_core.config.bundles import BundleRules
 from dex_core.decode.mounted import MountedHand
 from dex_core.errors import BundleError, ConfigError
 from dex_core.policy.runtime import mounted_hands
-from dex_core.runtime import OnnxSession
+from dex_core.runtime import OnnxSession, Settings
 
 from .conftest import LATENT, POLICY, edit, refusal, reseal
 
@@ -165,6 +165,14 @@ def test_a_server_that_is_another_model(root: Path) -> None:
         raise BundleError("nobody answers", code="policy_lost")
 
     assert refusal(root / POLICY, open_session=opener(run=gone)).code == "parity_failed"
+
+
+def test_engines_of_each_bundle_lie_apart(root: Path, tmp_path: Path) -> None:
+    rules = BundleRules(engine_cache=str(tmp_path / "engines"), fp16=True, tune=False)
+    bundle = load_bundle(root / LATENT, LoadOptions(rules=rules, threads=3))
+    assert all(s.settings == Settings(threads=3) for s in bundle.sessions.values()), "nothing of TensorRT on a CPU"
+    settings = opening.settings_for(bundle, next(iter(bundle.manifest.graphs.values())), "tensorrt")
+    assert settings.fp16 and Path(settings.engine_cache) == tmp_path / "engines" / bundle.hash[:16] and Path(settings.engine_cache).is_dir()
 
 
 def test_signatures(root: Path, tmp_path: Path) -> None:

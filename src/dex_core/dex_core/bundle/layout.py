@@ -115,13 +115,15 @@ def _check_policy_inputs(manifest: Manifest, graph: Graph) -> None:
     for tensor in graph.inputs:
         if tensor.name in (words.input, *(picture.input for picture in manifest.pictures)):
             continue
-        measured = bool(tensor.slices) and tuple(tensor.shape[1:-1]) == history and all(s.space in ("joint_position", "wrist_pose") for s in tensor.slices)
+        spaces = {s.space for s in tensor.slices}
+        measured = bool(spaces) and tuple(tensor.shape[1:-1]) == history and spaces <= {"joint_position", "wrist_pose"}
         latents = (
             tensor.space == "latent" and len(tensor.shape) == 4 and tensor.shape[1] == len(tensor.interfaces) and tensor.shape[2] == timing.chunk
         )
         if not (measured or latents) or tensor.dtype != "float32":
+            shape = ", ".join(["B", *map(str, history), "n"])
             raise _fail(
-                f"graph 'policy': input {tensor.name!r} is neither measured joints or wrist poses (B{''.join(f', {n}' for n in history)}, n) with slices "
+                f"graph 'policy': input {tensor.name!r} is neither measured joints or wrist poses ({shape}) with slices "
                 f"nor previous latents (B, interfaces, {timing.chunk}, dim)"
             )
 

@@ -68,10 +68,10 @@ def _open(b: Bundle, name: str, graph: Graph) -> Session:
     if graph.file.endswith(SUFFIX):
         device = choose_torch_device(options.provider, allowed, f"graph {name!r}")
         return TorchExportSession(name, graph, b.contents[graph.file], device, options.threads)
-    return OnnxSession(name, graph, model, _settings(b, graph, choose_provider(options.provider, allowed)))
+    return OnnxSession(name, graph, model, settings_for(b, graph, choose_provider(options.provider, allowed)))
 
 
-def _settings(b: Bundle, graph: Graph, provider: str) -> Settings:
+def settings_for(b: Bundle, graph: Graph, provider: str) -> Settings:
     """The plain way: where settings are measured, one thread is what others must beat."""
     rules = b.options.rules
     threads = 1 if rules.tune and _size(b, graph) <= LARGEST_BYTES else b.options.threads

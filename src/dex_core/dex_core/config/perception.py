@@ -55,7 +55,7 @@ class PerceptionConfig:
     rate_hz: float = bounded(0.1, 60.0, default=5.0)
     picture_timeout_s: float = bounded(0.1, 60.0, default=2.0)
     lost_timeout_s: float = bounded(0.1, 60.0, default=2.0)
-    provider: str = choice("auto", "cpu", "cuda", default="auto")
+    provider: str = choice("auto", "cpu", "cuda", "tensorrt", default="auto")
     threads: int = bounded(1, 64, default=1)
     bundles: BundleRules = BundleRules()
 
