@@ -50,12 +50,12 @@ class Network:
 
 
 def bench_cell(folder: Path, network: str, threads: int, period_s: float) -> CellConfig:
-    """Two arms with LEAP hands whose policy is ``folder/network`` and is asked every ``period_s``."""
+    """Two arms with LEAP hands whose policy is ``folder/network`` and is asked every ``period_s``; nothing is tuned, so that bare is alike."""
     cell = load_cell("xarm_bimanual", hand="leap")
     camera = {name: replace(c, output_wh=(PICTURE, PICTURE), crop_xywh=(0, 0, PICTURE, PICTURE)) for name, c in cell.cameras.items()}
     policy = replace(
         cell.policy, bundle=str(folder / network), latent_bundle=str(folder / "latents"), provider="auto", threads=threads, replan_period_s=period_s,
-        image_max_age_s=10.0,
+        image_max_age_s=10.0, bundles=replace(cell.policy.bundles, tune=False),
     )
     return replace(cell, policy=policy, cameras=camera)
 

@@ -11,6 +11,7 @@ from types import TracebackType
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -63,6 +64,9 @@ class Feed:
             self._mounted[side].publish(mounted_to_msg(hand))
         self._node.create_subscription(ActionChunk, names.ACTION_CHUNK, self._on_chunk, qos.CHUNK)
         self._node.create_subscription(PolicyStatus, names.POLICY_STATUS, self._on_status, qos.LATCHED)
+        self._node.create_subscription(DiagnosticArray, names.DIAGNOSTICS, self._on_diagnostics, qos.REPORT)
+        self._lifecycle = f"/{namespace}/policy: lifecycle"
+        self._failure = ""
         self._goal = self._node.create_client(SetGoal, names.POLICY_SET_GOAL)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -92,6 +96,8 @@ class Feed:
                 return
             if status is not None and status.state == PolicyStatus.REFUSED:
                 raise DexError(f"the server refused [{status.reason}]: {status.detail}", code=status.reason or "refused")
+            if self._failure:
+                raise DexError(f"the server: {self._failure}", code="policy_lost")
             if not alive():
                 raise DexError("the server ended; see its log", code="policy_lost")
             time.sleep(0.02)
@@ -127,6 +133,11 @@ class Feed:
 
     def _on_status(self, message: PolicyStatus) -> None:
         self.status = message
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == self._lifecycle and status.level == DiagnosticStatus.ERROR:
+                self._failure = status.message
 
     def _run_joints(self) -> None:
         messages = {}

@@ -28,15 +28,15 @@ WEIGHT_SCALE = 0.02
 
 @dataclass(frozen=True)
 class Size:
-    """Depth and width of the eye (a ViT) and of the decoder."""
+    """Depth and width of the eye (a ViT) and of the decoder. Steps are long, so that a processor may take its time over a chunk."""
 
     eye_layers: int
     eye_dim: int
     layers: int
     dim: int
     head_dim: int = 64
-    dt_s: float = 0.1
-    budget_ms: float = 6000.0
+    dt_s: float = 0.5
+    budget_ms: float = 30_000.0
 
 
 SIZES = {"0.3B": Size(12, 384, 18, 1024), "3B": Size(12, 384, 27, 2624)}

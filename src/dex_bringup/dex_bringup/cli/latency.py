@@ -29,6 +29,8 @@ which the joints stood still.
 Exit code: 0 shown, 1 no chunk came, or the recording is refused, 2 wrong use."""
 REFRESH_S = 0.5
 TOLERATED = 0.05
+EXPLAINED_COLUMNS = 124
+"""A narrower terminal gets the numbers alone."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -52,7 +54,8 @@ def main(argv: Sequence[str]) -> int:
     if options.json:
         sys.stdout.write(json.dumps({"source": source, **book.as_json()}, indent=1) + "\n")
     elif options.run is not None:
-        _console().print(_table(book, source))
+        console = _console()
+        console.print(_table(book, source, console.width))
     if not book.chunks:
         sys.stderr.write(f"dex latency: {source} shows no accepted chunk\n")
     return 0 if book.chunks else 1
@@ -93,12 +96,12 @@ def _live(options: argparse.Namespace) -> tuple[LatencyBook, str]:
         client.node.create_subscription(ChunkReport, names.CHUNK_REPORT, lambda m: note_report(book, m), qos.REPORT)
         client.node.create_subscription(ChunkLatency, names.CHUNK_LATENCY, lambda m: note_motion(book, m), qos.REPORT)
         console = _console()
-        with Live(_table(book, source), console=console, auto_refresh=False, transient=options.json) as live:
+        with Live(_table(book, source, console.width), console=console, auto_refresh=False, transient=options.json) as live:
             try:
                 while (left_s := end_s - time.monotonic()) > 0.0:
                     client.spin(min(REFRESH_S, left_s))
                     if not options.json:
-                        live.update(_table(book, source), refresh=True)
+                        live.update(_table(book, source, console.width), refresh=True)
             except KeyboardInterrupt:
                 pass
     return book, source
@@ -110,8 +113,8 @@ def _console() -> Any:
     return Console(highlight=False)
 
 
-def _table(book: LatencyBook, source: str) -> Table:
-    """The book as people read it; a row is red where more than one chunk in twenty is over its budget."""
+def _table(book: LatencyBook, source: str, width: int) -> Table:
+    """The book as people read it, in ``width`` columns; a row is red where more than one chunk in twenty is over its budget."""
     from rich.table import Table
 
     from dex_core.latency.book import FROM_REST, OVERHEAD, TOTAL
@@ -121,8 +124,9 @@ def _table(book: LatencyBook, source: str) -> Table:
     worst = f"; worst: {book.worst()}" if book.worst() else ""
     title = f"{source}: {book.chunks} chunks{worst}" if book.chunks else f"{source}: waiting for a chunk"
     table = Table(title=title, title_justify="left", caption="milliseconds, of the newest chunks; share over budget", caption_justify="left")
-    for name in ("stage", "spent on"):
-        table.add_column(name, no_wrap=name == "stage")
+    explained = width >= EXPLAINED_COLUMNS
+    for name in ("stage", *(["spent on"] if explained else [])):
+        table.add_column(name, no_wrap=True)
     for name in ("p50", "p95", "p99", "budget", "over", "last"):
         table.add_column(name, justify="right", no_wrap=True)
     for name, stage in book.stages.items():
@@ -130,7 +134,7 @@ def _table(book: LatencyBook, source: str) -> Table:
         style = "red" if newest.over > TOLERATED else "bold" if name in (TOTAL, OVERHEAD) else ""
         numbers = (newest.p50_ms, newest.p95_ms, newest.p99_ms)
         table.add_row(
-            name, words[name], *(f"{value:.1f}" for value in numbers), f"{stage.budget_ms:g}", f"{newest.over:.0%}", f"{stage.last_ms:.1f}",
+            name, *([words[name]] if explained else []), *(f"{value:.1f}" for value in numbers), f"{stage.budget_ms:g}", f"{newest.over:.0%}", f"{stage.last_ms:.1f}",
             style=style, end_section=name in ("first_command", OVERHEAD),
         )
     return table

@@ -19,10 +19,10 @@ DEFAULTS_MS: Mapping[str, float] = {
     "published": 3.0,
     "decoded": 15.0,
     "accepted": 8.0,
-    "first_command": 10.0,
+    "first_command": 13.0,
     "first_motion": 60.0,
 }
-"""Milliseconds. ``first_command``: one period of the gate at 100 Hz, which a chunk has to wait for at worst."""
+"""Milliseconds. ``first_command``: at worst a period of the gate at 100 Hz and the 3 ms before a tick in which it examines no chunk."""
 LOW_MS, HIGH_MS = 0.01, 60_000.0
 
 
