@@ -21,7 +21,7 @@ from dex_msgs.msg import PolicyStatus
 from dex_msgs.srv import SetGoal
 from dex_policy.policy_node import PolicyNode
 from dex_ros import names, qos
-from dex_ros.convert import chunk_from_msg, image_to_msg
+from dex_ros.convert import chunk_from_msg, image_to_msg, timing_to_msg
 from dex_ros.node import ACTIVE, INACTIVE, UNCONFIGURED
 from dex_ros.testing import wait_for
 
@@ -280,3 +280,17 @@ def test_every_camera_that_the_policy_names_is_looked_through_with_its_history(b
         np.testing.assert_allclose(chunk.slices[0].data, np.tile(two.interfaces["left_arm"].home, (STEPS, 1)), atol=1e-5)
         parts = {f"{back}{name}" for back in ("", "-1/", "-2/") for name in ("stamp", "image/front", "image/wrist", "joints/left_arm")}
         assert set(chunk.stream_digests) == {*parts, "instruction"} and chunk.observation_digest
+
+
+@pytest.mark.parametrize(("slow_ms", "words"), [(0, "within the budget"), (400, "chunks come late")])
+def test_diagnostics_tell_where_the_time_of_chunks_goes(bench: Any, slow_ms: int, words: str) -> None:
+    stages = {"observed": 0, "observation_ready": 5, "inference_started": 6, "inferred": 26, "published": 27, "first_command": 28 + slow_ms}
+    timing = timing_to_msg({name: 10**18 + ms * 1_000_000 for name, ms in stages.items()})
+    with bench(PolicyNode, serve_policy=False) as (_, fakes):
+        wait_for(fakes._reports.get_subscription_count, "the policy listening to reports")
+        fakes.report(goal_id="g", sequence=1, accepted=True, timing=timing)
+        fakes.report(goal_id="g", sequence=2, accepted=False, reason="late", timing=timing)
+        told = wait_for(lambda: next((s for s in list(fakes.diagnostics) if s.name.endswith(": latency")), None), "latency", 10.0)
+    values = {v.key: v.value for v in told.values}
+    assert words in told.message and values["chunks"] == "1" and values["inferred"].startswith("20.0 20.0 20.0 ms")
+    assert (values["worst"] == "first_command") is bool(slow_ms)
