@@ -162,7 +162,7 @@ def response(body, status: int = 200, extra: dict[str, str] | None = None) -> by
 class GrpcServer:
     """The same model by gRPC; ``rules``: call -> what answers instead, given the request and the context."""
 
-    def __init__(self, model: Model, port: int = 0):
+    def __init__(self, model: Model, port: int = 0, tls: tuple[bytes, bytes] | None = None):
         import grpc
 
         from dex_policy.remote.grpc_messages import CALLS, message
@@ -173,8 +173,11 @@ class GrpcServer:
                  for call, (asked, _) in CALLS.items() if call != 'ModelConfig'}
         self._server = grpc.server(futures.ThreadPoolExecutor(4))
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler('inference.GRPCInferenceService', calls),))
-        self.port = self._server.add_insecure_port(f'127.0.0.1:{port}')
-        self.url = f'grpc://127.0.0.1:{self.port}'
+        if tls is None:
+            self.port = self._server.add_insecure_port(f'127.0.0.1:{port}')
+        else:
+            self.port = self._server.add_secure_port(f'127.0.0.1:{port}', grpc.ssl_server_credentials([tls]))
+        self.url = f'grpcs://localhost:{self.port}' if tls else f'grpc://127.0.0.1:{self.port}'
         self._server.start()
 
     def stop(self):
