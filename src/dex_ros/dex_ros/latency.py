@@ -15,6 +15,8 @@ from dex_ros.node import DexNode
 TELL_PERIOD_S = 1.0
 TOLERATED = 0.05
 """Share of the newest chunks that may be over the budget of the whole before it is a warning."""
+LEAST_CHUNKS = round(1.0 / TOLERATED)
+"""Of fewer no such share can be told: the first chunk after a start is slow, and no sign of anything."""
 
 
 def book_of(config: PolicyConfig, window: int = 512) -> LatencyBook:
@@ -63,7 +65,7 @@ class LatencyWatch:
             return
         self._told = book.chunks
         newest, worst = book.stages[TOTAL].newest, book.worst()
-        slow = newest.over > TOLERATED
+        slow = newest.count >= LEAST_CHUNKS and newest.over > TOLERATED
         words = f"chunks come late: over the budget of {book.stages[TOTAL].budget_ms:g} ms, worst in {worst}" if slow else "within the budget"
         self._node.diagnostics.set(
             "latency", WARN if slow else OK, words, {"chunks": book.chunks, "worst": worst, **book.as_words()},
