@@ -90,7 +90,9 @@ def _sized(folder: Path, options: argparse.Namespace, say: Callable[[str], None]
     figures.update(overheads(found))
     figures["served_inference_p50_ms"] = percentile([_between_ms(t, "inference_started", "inferred") for t in found], 50)
     # from one chunk to the next: the picture it is made from waits while the one before is computed, and its age is no work of the server
-    figures["served_p50_ms"] = percentile([(b["published"] - a["published"]) * 1e-6 for a, b in zip(found, found[1:], strict=False)], 50)
+    pairs = list(zip(found, found[1:], strict=False))
+    figures["served_p50_ms"] = percentile([(b["published"] - a["published"]) * 1e-6 for a, b in pairs], 50)
+    figures["between_runs_p50_ms"] = percentile([(b["inference_started"] - a["inferred"]) * 1e-6 for a, b in pairs], 50)
     figures["served_over_bare"] = figures["served_p50_ms"] / figures["bare_p50_ms"] - 1.0
     return Report("serving", figures, (Goal("served_over_bare", at_most=SHARE),))
 
