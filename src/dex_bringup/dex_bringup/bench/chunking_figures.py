@@ -57,12 +57,14 @@ def compared(rows: Sequence[Row], schedule: str, latency_ms: int, baseline: str 
 def table(rows: Sequence[Row]) -> str:
     """Markdown."""
     heads = ("schedule", "latency", "success", "time p50", "velocity step mean", "p95", "jump mean", "jerk mean", "peak acc.", "at rest", "late")
+    heads += ("given up",)
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for r in rows:
         latency = f"{r['latency_ms']} ms" + (" + spikes" if r["spikes"] else "")
         numbers = (r["velocity_step_rad_s_mean"], r["velocity_step_rad_s_p95"], r["position_jump_rad_mean"], r["jerk_rad_s3_mean"])
         cells = [r["schedule"], latency, f"{r['successes']}/{r['episodes']}", f"{r['time_p50_s']:.1f} s", *(f"{n:.3g}" for n in numbers)]
         cells += [f"{r['peak_acceleration_rad_s2']:.1f}", f"{r['rest_share']:.2f}", f"{r['chunks_late']}/{r['chunks']}"]
+        cells.append(", ".join(f"{count} {reason}" for reason, count in r["given_up"].items()))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
