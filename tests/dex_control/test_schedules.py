@@ -137,3 +137,26 @@ def test_a_cell_that_executes_in_turns_refuses_what_was_observed_in_motion(rig):
     assert rig.outcomes[-1].accepted and rig.outcomes[-1].steps_skipped == 0
     start = rig.gate.intake.track.plan
     assert start.start_ns >= rig.now_ns - 20_000_000, "its first action is due now"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_comes_in_whatever_order_every_chunk_has_one_fate_and_no_command_breaks_a_limit(rig, seed):
+    """Chunks up to half a second late, overtaken, doubled; the rig's spy looks at every command."""
+    rng = np.random.default_rng(seed)
+    rig.start(move=0.05)
+    waiting, sent = [], 1
+    for sequence in range(1, 16):
+        waiting.append((rig.now_ns + int(rng.integers(0, 500)) * 1_000_000, rig.chunk(sequence, move=float(rng.uniform(-0.15, 0.15)))))
+        if rng.uniform() < 0.2:
+            waiting.append((rig.now_ns + 300_000_000, waiting[-1][1]))
+        for _ in range(int(rng.integers(5, 25))):
+            for due in [w for w in waiting if w[0] <= rig.now_ns]:
+                waiting.remove(due)
+                rig.send(due[1])
+                sent += 1
+            rig.step()
+    report = rig.gate.report()
+    assert report.chunks_accepted + report.chunks_late + report.chunks_duplicate + report.chunks_rejected == sent == len(rig.outcomes)
+    followed = [o.sequence for o in rig.outcomes if o.accepted]
+    assert followed == sorted(set(followed)) and len(followed) > 1
+    assert rig.status.mode is Mode.RUNNING and report.chunks_late + report.chunks_duplicate > 0
