@@ -370,8 +370,8 @@ def test_deactivating_the_node_ends_a_goal_that_waits_too(bench: Any) -> None:
 
 def test_the_tools_client_keeps_its_goal_alive_and_may_preempt(bench: Any) -> None:
     with bench(TaskNode) as (_, fakes), CellClient(context=fakes.context) as client:
-        done = client.run_task(INSTRUCTION, 1.6, keepalive_s=0.5)
-        assert done.outcome == "DEADLINE" and done.duration_s > 1.5, "it was heard all the time"
+        done = client.run_task(INSTRUCTION, 2.5, keepalive_s=1.5)
+        assert done.outcome == "DEADLINE" and done.duration_s > 2.4, "it was heard all the time"
         other = Client(fakes)
         ended = other.result_later(other.running())
         done = client.run_task("Return to the rest pose", 0.5, preempt=True)

@@ -190,9 +190,11 @@ class PolicyNode(DexNode):
         """Follows an exchanged hand at once, also between goals."""
         try:
             for hand in observing.mounted():
+                before = server.status().reason
                 if hand != server.mounted.get(hand.side):
                     self.get_logger().info(f"{hand.embodiment} is mounted on {hand.flange}")
                 server.note_mounted(hand)
+                self._after_refusal(before)
         except DexError as error:
             self._refused(error)
 

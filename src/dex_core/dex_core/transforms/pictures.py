@@ -110,8 +110,11 @@ class Pad:
 
     def _inner(self, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
         """Size and upper left corner of the picture between its bars."""
-        ratio = max(size_wh[0] / self.width, size_wh[1] / self.height)
-        width, height = max(1, int(size_wh[0] / ratio)), max(1, int(size_wh[1] / ratio))
+        wide, high = size_wh
+        if wide * self.height >= high * self.width:  # in whole numbers: 43 pixels scaled to 31 are 31, not 30.999
+            width, height = self.width, max(1, high * self.width // wide)
+        else:
+            width, height = max(1, wide * self.height // high), self.height
         return width, height, (self.width - width) // 2, (self.height - height) // 2
 
 
