@@ -144,12 +144,14 @@ def test_one_answer_is_refused_and_the_next_is_taken(http, connect, case):
     wait_for(again, 'the session goes on')
 
 
-@pytest.mark.parametrize('where', ['v2', 'ready', 'm.g'])
-@pytest.mark.parametrize('case', ['never answers', '10 GB announced', 'gzip bomb', 'redirect', 'garbage', 'deep nesting', 'no object'])
+AT_THE_START = [(where, case) for where in ('v2', 'ready', 'm.g')
+                for case in ('never answers', '10 GB announced', 'gzip bomb', 'redirect', 'garbage', 'deep nesting', 'no object')
+                if where != 'ready' or case not in ('deep nesting', 'no object')]  # the body of an answer to ready has no meaning
+
+
+@pytest.mark.parametrize(('where', 'case'), AT_THE_START)
 def test_a_start_is_refused(http, connect, where, case):
     http.rules[where] = CASES[case][0](http)
-    if where == 'ready' and case in ('deep nesting', 'no object'):
-        pytest.skip('the body of an answer to ready has no meaning')
     with pytest.raises(BundleError) as refused:
         connect(http.url, connect_s=0.4)
     assert refused.value.code in ('policy_lost', 'remote_invalid')

@@ -60,8 +60,11 @@ class DexRuntime(MLModel):
         try:
             folder = await get_model_uri(self.settings)
             self._bundle = await asyncio.to_thread(_load, folder, extra[HASH_KEY], extra["provider"], int(extra["threads"]))
-        except (DexError, MLServerError) as error:
-            logger.error("%s: refused [%s]: %s", self.name, getattr(error, "code", "file_missing"), error)
+        except DexError as error:
+            logger.error("%s: refused [%s]: %s", self.name, error.code, error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a bundle that cannot be loaded must not end the service of the others
+            logger.error("%s: not loaded: %r", self.name, error)
             return False
         self._session = self._bundle.sessions[extra["graph"]]
         spec = self._session.spec
