@@ -57,7 +57,10 @@ def folder(cell: CellConfig, mailbox, tmp_path: Path) -> Path:
 def test_every_cell_is_described_in_its_own_order(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "lerobot-robot", "--cell", name, "--out", str(tmp_path / "robot")]) == 0
     assert "--robot.type=dex" in capsys.readouterr().out
-    description, cell = part("description").read_description(tmp_path / "robot"), load_cell(name)
+    description, cell = part("description").read_description(tmp_path / "robot" / "robot"), load_cell(name)
+    calling = load_cell(tmp_path / "robot" / "cell.yaml")
+    assert calling.policy.bundle == str(tmp_path / "robot" / "robot") and calling.policy.replan_period_s == pytest.approx(1 / 15)
+    assert calling.interfaces == cell.interfaces
     assert description.columns == tuple(f"{joint}.pos_rad" for joint in cell.joint_names)
     assert description.cameras == {key: (c.output_wh[1], c.output_wh[0]) for key, c in cell.cameras.items()} and description.port == 8765
     assert main(["export", "lerobot-robot", "--cell", name, "--out", str(tmp_path / "robot")]) == 1  # never written over

@@ -13,7 +13,7 @@ class DexRobotConfig(RobotConfig):
     """A running cell.
 
     Attributes:
-        description: the folder that ``dex export lerobot-robot`` wrote, which the cell was started with (``bundle:=FOLDER``).
+        description: the folder ``robot`` that ``dex export lerobot-robot`` wrote beside the cell that calls.
         connect_timeout_s: longest wait for the cell to call [s].
         observation_timeout_s: longest wait for an observation; a cell without a goal sends none [s].
         answer_s: how long the cell is kept waiting for the action that belongs to its observation, before it gets the one before [s].

@@ -58,7 +58,7 @@ class DexRobot(Robot):
         if not mailbox.wait_cell(self.config.connect_timeout_s):
             mailbox.close()
             where, seconds = f"{cell.host}:{cell.port}", self.config.connect_timeout_s
-            raise ConnectionError(f"no cell called {where} within {seconds} s; start it with: dex up bundle:={self.config.description}")
+            raise ConnectionError(f"no cell called {where} within {seconds} s; start it with: dex up CELL, as dex export lerobot-robot wrote it")
         self._mailbox = mailbox
 
     @property

@@ -46,11 +46,14 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _robot(options: argparse.Namespace) -> int:
+    """The description that lerobot's process is called by, and the cell that calls it at every picture."""
     from dex_core.config import load_cell
-    from dex_policy.foreign.describe import describe_cell, write_description
+    from dex_policy.foreign.describe import calling_cell, describe_cell, write_description
 
-    path = write_description(describe_cell(load_cell(options.cell), options.url), options.out)
-    sys.stdout.write(f"{path}\nstart lerobot with --robot.type=dex --robot.description={options.out}, the cell with: dex up bundle:={options.out}\n")
+    cell, robot, file = load_cell(options.cell), (options.out / "robot").resolve(), (options.out / "cell.yaml").resolve()
+    write_description(describe_cell(cell, options.url), robot)
+    calling_cell(cell, robot).save(file)
+    sys.stdout.write(f"{robot}: for lerobot, --robot.type=dex --robot.description={robot}\n{file}: for dex up {file}\n")
     return 0
 
 

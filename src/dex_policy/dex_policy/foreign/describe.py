@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,12 @@ def describe_cell(cell: CellConfig, url: str) -> dict[str, Any]:
         "action": {"key": "actions", "columns": len(cell.joint_names), "chunk": max(2, round(HOLD_S * rate_hz)), "rate_hz": rate_hz,
                    "first_action_offset": 1.0, "parts": moved},
     }
+
+
+def calling_cell(cell: CellConfig, robot: Path) -> CellConfig:
+    """The cell with the description in folder ``robot`` as its policy, asked at every picture."""
+    rate_hz = next(iter(cell.cameras.values())).rate_hz
+    return replace(cell, policy=replace(cell.policy, bundle=str(robot), replan_period_s=1.0 / rate_hz, server=None))
 
 
 def write_description(description: dict[str, Any], out: Path) -> Path:
