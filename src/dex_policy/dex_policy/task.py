@@ -33,6 +33,12 @@ OBSERVATION_REASONS = (
     "state_frozen",
     "history_short",
     "policy_lost",
+    "policy_late",
+    "remote_error",
+    "remote_invalid",
+    "remote_mismatch",
+    "pickle_refused",
+    "rotation",
 )
 """Complaints of the policy that explain why its chunks stopped."""
 MODEL_FAILED = ("model_failed", "internal_error")

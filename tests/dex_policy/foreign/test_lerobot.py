@@ -180,7 +180,7 @@ def test_an_answer_to_an_earlier_observation_is_not_taken(cell: CellConfig, writ
         late[0] = True
         with pytest.raises(DexError, match="has only come now") as refused:
             policy.infer(observation_of(cell))
-        assert refused.value.code == "deadline"
+        assert refused.value.code == "policy_late"
 
 
 def test_a_checkpoint_the_server_cannot_load_is_told(cell: CellConfig, written: Write) -> None:
@@ -204,7 +204,7 @@ def test_a_silent_server_ends_in_time_and_one_that_goes_is_found_again(cell: Cel
         port, stuck[0] = server.port, True
         with pytest.raises(DexError) as late:
             policy.infer(observation_of(cell))
-        assert late.value.code == "deadline"
+        assert late.value.code == "policy_late"
         gate.set()
     try:
         until(lambda: policy.health() is not None, "the loss")

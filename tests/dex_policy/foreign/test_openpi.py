@@ -238,7 +238,7 @@ def test_an_answer_that_comes_too_late_is_never_taken_for_the_next(cell: CellCon
             slow[0] = True
             with pytest.raises(DexError, match="silent for 0.2") as late:
                 policy.infer(observation_of(cell))
-            assert late.value.code == "deadline" and policy.health() is None
+            assert late.value.code == "policy_late" and policy.health() is None
             gate.set()
             with pytest.raises(DexError, match="earlier observation"):
                 policy.infer(observation_of(cell))
@@ -327,7 +327,7 @@ def test_hostile_frames_are_refused_without_being_stored(cell: CellConfig, writt
             hostile[0] = True
             with pytest.raises(DexError) as refused:
                 policy.infer(observation_of(cell))
-            assert refused.value.code in ("remote_reply", "policy_lost", "remote_mismatch")
+            assert refused.value.code in ("remote_invalid", "policy_lost", "remote_mismatch")
             hostile[0] = False
             until(lambda: policy.health() is None, "connected anew")
             policy.infer(observation_of(cell))

@@ -80,13 +80,13 @@ def setup_message(data: bytes) -> bytes:
 
 
 def actions_message(message: bytes) -> bytes:
-    """The pickle in a message ``Actions``; empty where the server had none. Raises DexError ``remote_reply``."""
+    """The pickle in a message ``Actions``; empty where the server had none. Raises DexError ``remote_invalid``."""
     at, data = 0, b""
     while at < len(message):
         tag, at = _varint(message, at)
         length, at = _varint(message, at)
         if tag != 0x0A or at + length > len(message):
-            raise DexError(f"{len(message)} bytes are no message of LeRobot's server", code="remote_reply")
+            raise DexError(f"{len(message)} bytes are no message of LeRobot's server", code="remote_invalid")
         data, at = message[at : at + length], at + length
     return data
 
@@ -109,4 +109,4 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         at += 1
         if data[at - 1] < 0x80:
             return value, at
-    raise DexError("a number in a message of LeRobot's server has no end", code="remote_reply")
+    raise DexError("a number in a message of LeRobot's server has no end", code="remote_invalid")

@@ -27,7 +27,7 @@ class ServerLost(DexError):
 class AnswerLate(DexError):
     """No answer within the deadline; the connection stands."""
 
-    code = "deadline"
+    code = "policy_late"
 
 
 class LateAnswerCame(AnswerLate):

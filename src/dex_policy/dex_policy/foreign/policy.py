@@ -81,8 +81,8 @@ class ForeignPolicy:
 
         Raises:
             ObservationRefused: picture, joint names, joint limits.
-            DexError: ``policy_lost`` (no connection), ``deadline`` (no answer in time), ``remote_error`` (the server failed), ``remote_mismatch``
-                (another shape than described), ``remote_reply`` (an answer that cannot be read), ``rotation``.
+            DexError: ``policy_lost`` (no connection), ``policy_late`` (no answer in time), ``remote_error`` (the server failed), ``remote_mismatch``
+                (another shape than described), ``remote_invalid`` (an answer that cannot be read), ``rotation``.
             NonFiniteError, LimitError: numbers that are not finite, or far outside the described limits.
         """
         del committed  # these protocols cannot condition on it

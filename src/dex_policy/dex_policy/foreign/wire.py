@@ -21,7 +21,7 @@ _SCALAR_KEYS = frozenset({b"__npgeneric__", b"data", b"dtype"})
 class WireError(DexError):
     """A server's message cannot be read; nothing of it is used."""
 
-    code = "remote_reply"
+    code = "remote_invalid"
 
 
 def _msgpack() -> Any:
