@@ -14,9 +14,10 @@ import yaml
 
 from dex_core.bundle import LoadOptions, load_bundle, opening, verify_bundle
 from dex_core.bundle.files import SIGNATURES
+from dex_core.bundle.hashes import sha256_bytes
 from dex_core.bundle.manifest import Graph, Manifest
 from dex_core.bundle.signature import new_key, sign
-from dex_core.config import CellConfig
+from dex_core.config import CellConfig, read_description
 from dex_core.config.bundles import BundleRules
 from dex_core.decode.mounted import MountedHand
 from dex_core.errors import BundleError, ConfigError
@@ -41,6 +42,19 @@ def test_chunks_that_end_before_the_next_one_comes(root: Path, cell: CellConfig)
     slow = replace(cell, policy=replace(cell.policy, replan_period_s=3.0))
     error = refusal(root / POLICY, slow)
     assert error.code == "timing_invalid" and "3.2 s" in str(error) and "3.5 s" in str(error)
+
+
+def test_another_urdf_is_a_warning(root: Path, cell: CellConfig) -> None:
+    path = root / LATENT / "embodiments/left_inspire.yaml"
+    data = yaml.safe_load(path.read_text())
+
+    def told(digest: str) -> str:
+        path.write_text(yaml.safe_dump({**data, "urdf_sha256": digest}))
+        reseal(root / LATENT)
+        return next(r.detail for r in load_bundle(root / LATENT, LoadOptions(cell=cell)).report if r.number == 11)
+
+    assert "WARNING" not in told(sha256_bytes(read_description(cell.interface("left_hand").robot.urdf, "left").encode()))
+    assert "WARNING: the URDF of ['left_inspire']" in told("0" * 64)
 
 
 def test_a_decoder_that_runs_with_another_graph(root: Path, cell: CellConfig) -> None:

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from dex_core.bundle.hashes import sha256_bytes
 from dex_core.bundle.manifest import Embodiment, Manifest, Slice
+from dex_core.config import read_description
 from dex_core.config.cell import CellConfig, Interface
 from dex_core.config.strict import build, plain_yaml
 from dex_core.errors import BundleError, ConfigError
@@ -62,7 +66,7 @@ def check_cell(manifest: Manifest, embodiments: dict[str, Embodiment], cell: Cel
         mounted = [i for i in cell.interfaces.values() if i.robot.kind == "hand"]
         for interface in mounted:
             _match(embodiments, interface)
-        return f"hands {[f'{i.side}_{i.robot.name}' for i in mounted]} of cell {cell.name!r}"
+        return f"hands {[f'{i.side}_{i.robot.name}' for i in mounted]} of cell {cell.name!r}{_other_urdfs(embodiments, mounted)}"
     output = manifest.chunk_tensor
     covered = [s.interface for s in output.slices]
     if set(covered) != set(cell.interfaces):
@@ -78,7 +82,20 @@ def check_cell(manifest: Manifest, embodiments: dict[str, Embodiment], cell: Cel
         if set(s.names) != set(interface.robot.actuated):
             raise _fail(f"{s.interface}: the policy's joints are {list(s.names)}, the cell's are {list(interface.robot.actuated)}")
     joints = sorted({s.interface for s in slices if s.space == "joint_position"})
-    return f"joints of {joints} as in cell {cell.name!r}" if joints else f"names no joint: any arm and hand of cell {cell.name!r} will do"
+    if not joints:
+        return f"names no joint: any arm and hand of cell {cell.name!r} will do"
+    driven = [i for name, i in cell.interfaces.items() if name in joints]
+    return f"joints of {joints} as in cell {cell.name!r}{_other_urdfs(embodiments, driven)}"
+
+
+def _other_urdfs(embodiments: dict[str, Embodiment], interfaces: Sequence[Interface]) -> str:
+    """A warning where a robot's description is not the one of the training: joints and limits agree, masses or shapes may not."""
+    changed = []
+    for i in interfaces:
+        e = embodiments[f"{i.side}_{i.robot.name}"]
+        if e.urdf_sha256 and e.urdf_sha256 != sha256_bytes(read_description(i.robot.urdf, i.side).encode("utf-8")):
+            changed.append(e.name)
+    return f"; WARNING: the URDF of {changed} is not the one of the training" if changed else ""
 
 
 def _match(embodiments: dict[str, Embodiment], interface: Interface) -> None:
