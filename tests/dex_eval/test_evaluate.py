@@ -181,3 +181,13 @@ def _moved(message: JointState) -> JointState:
 def _brighter(message: object) -> object:
     message.data[7] ^= 1  # type: ignore[attr-defined]
     return message
+
+
+def test_latency_has_a_key_per_pair_of_stages_and_the_motion_that_followed(recording: Path) -> None:
+    latency = evaluate(recording).result["latency_ms"]
+    pairs = ("observed_to_observation_ready", "observation_ready_to_inference_started", "inference_started_to_inferred", "inferred_to_published",
+             "published_to_decoded", "decoded_to_accepted", "accepted_to_first_command", "first_command_to_first_motion")
+    assert set(latency) == {*pairs, "inference", "overhead", "observed_to_first_command", "first_motion_from_rest"}
+    assert all(set(figures) == {"count", "p50", "p95", "p99", "max", "over_budget"} for figures in latency.values())
+    assert latency["first_command_to_first_motion"]["p95"] == pytest.approx(30.0) and latency["first_motion_from_rest"]["count"] == 1
+    assert latency["published_to_decoded"]["over_budget"] == 0.0

@@ -35,8 +35,8 @@ from dex_ros.node import DexNode, node_parser, spin_main
 from dex_ros.polling import PolledSubscription
 
 RATE_HZ = 25.0
-KEPT = 64
-"""Joint states of an interface that wait, undecoded, for a chunk whose motion is looked for: 0.6 s at 100 Hz."""
+KEPT_S, LEAST_KEPT = 0.4, 16
+"""Joint states of so long wait, undecoded, for a chunk whose motion is looked for: those around its first command, whose report is on its way."""
 COLOURS_RGB = {"left": (0.10, 0.45, 0.95), "right": (0.95, 0.45, 0.10)}
 
 
@@ -129,7 +129,9 @@ class StateNode(DexNode):
         self._states = {
             name: PolledSubscription(self, JointStateMsg, names.device_states(name), qos.STREAM, raw=True) for name in self.cell.interfaces
         }
-        self._kept: dict[str, deque[bytes]] = {name: deque(maxlen=KEPT) for name in self.cell.interfaces}
+        self._kept: dict[str, deque[bytes]] = {
+            name: deque(maxlen=max(LEAST_KEPT, round(KEPT_S * i.rate_hz))) for name, i in self.cell.interfaces.items()
+        }
         self._chunks = PolledSubscription(self, ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
         self._decoded = PolledSubscription(self, ActionChunk, names.DECODED_CHUNK, qos.CHUNK)
         self._chunk_reports = PolledSubscription(self, ChunkReport, names.CHUNK_REPORT, qos.REPORT)

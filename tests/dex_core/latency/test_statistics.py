@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from dex_core.config import PolicyConfig
 from dex_core.errors import ConfigError
 from dex_core.latency import Histogram, LatencyBook, LatencyBudget, Statistics, Window, durations_ms, overhead_ms, total_ms
 from dex_core.latency.book import FROM_REST, ORDER, OVERHEAD, TOTAL
@@ -124,3 +126,9 @@ def test_every_stage_has_a_budget_and_words():
 def test_budgets_are_checked(changed, why):
     with pytest.raises(ConfigError, match=why):
         LatencyBudget.of(100.0, changed)
+
+
+def test_a_cells_budgets_are_checked_when_it_is_read():
+    assert replace(PolicyConfig(), stage_budgets_ms={"decoded": 10.0}).latency_budget_ms == 100.0
+    with pytest.raises(ConfigError, match="unknown stage 'lunch'"):
+        replace(PolicyConfig(), stage_budgets_ms={"lunch": 10.0})

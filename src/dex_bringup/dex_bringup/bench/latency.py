@@ -10,9 +10,9 @@ from dex_bringup.bench.closed_loop import FIRST_UNSEEN_SEED, OVERHEAD_MS
 from dex_bringup.bench.live import LiveCell
 from dex_bringup.bench.report import Goal, Report, percentile
 from dex_core.config import load_task
+from dex_core.latency import durations_ms
+from dex_core.latency.stages import STAGES
 from dex_ros.convert import timing_from_msg
-
-STAGES = ("observed", "observation_ready", "inference_started", "inferred", "published", "decoded", "accepted", "first_command")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,9 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
 
 
 def stage_figures(timings: list[dict[str, int]]) -> dict[str, float]:
-    """Median of each stage's own time [ms], from the stage before it."""
-    figures = {}
-    for before, after in zip(STAGES, STAGES[1:], strict=False):
-        own = [(t[after] - t[before]) * 1e-6 for t in timings if before in t and after in t]
-        figures[f"{before}_to_{after}_p50_ms"] = percentile(own, 50)
-    return figures
+    """Median and 95 % of each stage's own time [ms], from the stage before it that happened."""
+    own = [durations_ms(timing) for timing in timings]
+    return {
+        f"{stage}_p{percent}_ms": percentile([o[stage] for o in own if stage in o], percent)
+        for stage in STAGES if any(stage in o for o in own) for percent in (50, 95)
+    }

@@ -26,7 +26,7 @@ BEFORE_NS = 100_000_000
 """The joints count as resting when neither they nor their plan moved in this time before the first command."""
 HORIZON_NS = 500_000_000
 """A joint that has not moved by then did not follow."""
-DEPTH, PLANS = 256, 8
+DEPTH, PLANS = 1024, 8
 """Measurements and chunks that are kept."""
 GRID_NS = 10_000_000
 """A plan is looked at this finely."""
