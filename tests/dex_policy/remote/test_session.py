@@ -2,6 +2,7 @@
 """A session over each wire: the same numbers as local, the local manifest against what the server says, faults and their return."""
 from __future__ import annotations
 
+import socket
 import threading
 import time
 
@@ -211,3 +212,10 @@ def _runs(session) -> bool:
     except DexError:
         return False
     return True
+
+
+def test_a_name_of_several_addresses_is_the_first_that_answers(http, connect, monkeypatch):
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, '', ('::1', http.port, 0, 0)), (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', http.port))]
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, 'getaddrinfo', lambda host, *rest, **more: found if host == 'localhost' else resolve(host, *rest, **more))
+    assert connect(f'http://localhost:{http.port}').run(INPUTS)['y'].tobytes() == EXPECTED.tobytes()

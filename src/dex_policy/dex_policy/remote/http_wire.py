@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import ssl
 import time
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from dex_core.clock import NS
@@ -22,12 +23,12 @@ class HttpWire:
 
     Args:
         config: where the server is.
-        address: (host, port) as resolved beforehand, so that no later connection waits for a name server; None: resolve each time.
+        addresses: (host, port) as resolved beforehand, so that no later connection waits for a name server; the first that answers is taken.
     """
 
-    def __init__(self, config: PolicyServerConfig, address: tuple[str, int] | None = None) -> None:
+    def __init__(self, config: PolicyServerConfig, addresses: Sequence[tuple[str, int]]) -> None:
         self._config, self._endpoint = config, config.endpoint
-        self._address = address or (self._endpoint.host, self._endpoint.port)
+        self._addresses = tuple(addresses)
         self._who = f"policy server {self._endpoint}"
         self._socket: DeadlineSocket | None = None
         self._http: http.client.HTTPConnection | None = None
@@ -73,7 +74,7 @@ class HttpWire:
         token, context = read_token(self._config), tls_context(self._config)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            self._socket = DeadlineSocket(self._address, deadline_ns, (context, self._endpoint.host) if context else None)
+            self._socket = self._first_that_answers(deadline_ns, (context, self._endpoint.host) if context else None)
         except (DeadlinePassed, TimeoutError) as error:
             raise DeadlineError(self._who, self._config.connect_s, "no connection") from error
         except (OSError, ssl.CertificateError) as error:
@@ -81,6 +82,15 @@ class HttpWire:
         self._http = http.client.HTTPConnection(self._endpoint.host, self._endpoint.port)
         self._http.auto_open = 0  # a lost connection is told, never mended behind one's back
         self._http.sock = self._socket  # type: ignore[assignment]
+
+    def _first_that_answers(self, deadline_ns: int, tls: tuple[ssl.SSLContext, str] | None) -> DeadlineSocket:
+        *others, last = self._addresses
+        for address in others:
+            try:
+                return DeadlineSocket(address, deadline_ns, tls)
+            except OSError:
+                continue  # e.g. a server that listens on IPv4 alone
+        return DeadlineSocket(last, deadline_ns, tls)
 
     def _good(
         self, method: str, path: str, deadline_ns: int, limit: int, body: bytes = b"", headers: dict[str, str] | None = None

@@ -148,8 +148,7 @@ class RemoteSession:
             found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
         except OSError as error:
             raise RemoteError(f"policy server {endpoint}: its name is not known: {error}") from error
-        host, port = found[0][4][:2]
-        return HttpWire(self._config, (str(host), int(port)))
+        return HttpWire(self._config, [(str(address[0]), int(address[1])) for *_, address in found])
 
     def _max_reply_bytes(self) -> int:
         """Of a reply to the largest batch the manifest allows."""
