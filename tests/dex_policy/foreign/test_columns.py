@@ -25,6 +25,7 @@ from tests.dex_policy.foreign.made import CLOSED, OPEN, arm, gripper, observatio
 UNITS = [
     {"unit": "rad"}, {"unit": "deg"}, {"unit": "rad", "sign": [1, -1, 1, -1, 1, -1, 1], "zero_rad": [0.1] * 7},
     {"unit": "deg", "sign": [-1.0] * 7}, {"unit": "range", "range_rad": [[-3.0, 3.0]] * 6 + [[2.0, -2.0]], "value_range": [-100.0, 100.0]},
+    {"unit": "rad", "scale": 0.2},
 ]
 
 
@@ -56,6 +57,13 @@ def test_a_delta_has_the_unit_and_the_sign_but_no_zero(cell: CellConfig, unit: d
     steps = np.full((4, 7), 2.0)
     found = columns.write(steps, seen)
     np.testing.assert_allclose(found[2], absolute.write(columns.read(seen)[None] + 3 * steps[:1], seen)[0], atol=1e-12)
+
+
+def test_a_scale_is_what_one_of_the_server_is(cell: CellConfig) -> None:
+    """DROID's joint velocities: 1 is 0.2 rad a step."""
+    seen, columns = observation_of(cell), columns_of(part_of({**arm("left"), "scale": 0.2}, reference="delta_to_previous"), cell)
+    found = columns.write(np.ones((3, 7)), seen) - seen.joints["left_arm"].position_rad
+    np.testing.assert_allclose(found[:, 0], [0.2, 0.4, 0.6], atol=1e-12)
 
 
 def test_joints_may_come_in_the_servers_own_order_and_only_some_of_them(cell: CellConfig) -> None:

@@ -77,6 +77,8 @@ def test_nothing_lies_beside_it(written: Write) -> None:
     (PART + "unit", "turns", "'deg'"),
     (PART + "sign", [1.0, 0.5, 1, 1, 1, 1, 1], "1 or -1"),
     (PART + "zero_rad", [0.0], "1 entries for 7"),
+    (PART + "scale", 0.0, "allowed 1e-06"),
+    ("action.parts.1.scale", 2.0, "no place in a part of 'gripper'"),
     (PART + "joints", ["joint1"] * 7, "named twice"),
     (PART + "open_rad", OPEN, "no place in a part of 'joints'"),
     (PART + "range_rad", [[0, 1]] * 7, "no place with unit 'rad'"),

@@ -72,7 +72,7 @@ class JointColumns:
             self._gain = (high - low) / (last - first)
             self._offset = low - self._gain * first
         else:
-            unit = math.pi / 180.0 if part.unit == "deg" else 1.0
+            unit = (math.pi / 180.0 if part.unit == "deg" else 1.0) * (1.0 if part.scale is None else part.scale)
             self._gain = unit * np.array(part.sign or ones)
             self._offset = np.array(part.zero_rad or 0.0 * ones)
 

@@ -22,7 +22,8 @@ class Part:
         interface: whose, e.g. ``left_arm``.
         joints: names without the side's prefix, in the server's order.
         unit: of joints: rad, deg, or range: ``range_rad`` of each joint is ``value_range`` to the server.
-        sign: per joint, 1 or -1; zero_rad: per joint, our angle where the server's is 0. Only rad and deg.
+        sign: per joint, 1 or -1; zero_rad: per joint, our angle where the server's is 0; scale: how many units the server's 1 is (1 where left out).
+            Only rad and deg.
         open_value, closed_value: the server's numbers for an open and a closed hand; open_rad, closed_rad: those postures.
         binary: of a gripper that is moved: what is nearer to open opens it wholly, the rest closes it.
         rotation: of a wrist pose: x, y, z [m] in ``world`` of the hand's grasp frame come first, then this.
@@ -37,6 +38,7 @@ class Part:
     unit: str = choice("", "rad", "deg", "range", default="")
     sign: tuple[float, ...] = ()
     zero_rad: tuple[float, ...] = ()
+    scale: float | None = bounded(1e-6, 1e6, default=None)
     range_rad: tuple[tuple[float, float], ...] = ()
     value_range: tuple[float, ...] = ()
     open_value: float | None = None
@@ -77,7 +79,7 @@ class Part:
 
 
 _FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "joints": (frozenset({"interface", "joints", "unit"}), frozenset({"sign", "zero_rad", "range_rad", "value_range", "reference", "limits"})),
+    "joints": (frozenset({"interface", "joints", "unit"}), frozenset({"sign", "zero_rad", "scale", "range_rad", "value_range", "reference", "limits"})),
     "gripper": (
         frozenset({"interface", "open_value", "closed_value", "open_rad", "closed_rad"}), frozenset({"binary", "reference", "limits"}),
     ),
@@ -107,8 +109,8 @@ def _check_joints(part: Part) -> None:
         if part.range_rad or part.value_range:
             raise ConfigError(f"range_rad and value_range have no place with unit {part.unit!r}")
         return
-    if part.sign or part.zero_rad:
-        raise ConfigError("sign and zero_rad have no place with unit 'range': range_rad says both")
+    if part.sign or part.zero_rad or part.scale is not None:
+        raise ConfigError("sign, zero_rad and scale have no place with unit 'range': range_rad and value_range say them")
     if len(part.range_rad) != count or any(a == b for a, b in part.range_rad):
         raise ConfigError(f"range_rad needs {count} pairs of different angles, got {[list(p) for p in part.range_rad]}")
     if len(part.value_range) != 2 or part.value_range[0] == part.value_range[1]:
