@@ -15,7 +15,7 @@ from dex_core.decode import MountedHand, SideDecoder
 from dex_core.decode.side import DECODED
 from dex_core.errors import DexError
 from dex_core.policy import Observation, ObservationBuilder, Policy, PolicySpec, check_observation, stream_digests
-from dex_core.policy.runtime import load_side_decoder
+from dex_core.policy.runtime import load_decoding_space, load_side_decoder
 from dex_core.types import ActionChunk, Array, index_map
 from dex_eval.bag import BagError
 from dex_eval.episode import Episode
@@ -100,7 +100,8 @@ def replay(episode: Episode, policy: Policy, instants: list[Instant]) -> Iterato
     """Asks the policy at every instant whose picture is in the recording; a new goal resets it first."""
     spec, cell = policy.spec, episode.cell
     sides = [name.split("_", 1)[0] for name in spec.action_interfaces if name.endswith("_hand")]
-    decoders = {side: load_side_decoder(cell, side) for side in sides}
+    space = load_decoding_space(cell) if sides else None
+    decoders = {side: load_side_decoder(cell, side, space) for side in sides}
     told = {side: d.mounted for side, d in decoders.items() if side in spec.mounted_sides and d.mounted is not None}
     seen = _Seen(episode, spec, told)
     goal: str | None = None

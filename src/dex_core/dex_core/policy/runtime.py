@@ -41,10 +41,15 @@ def load_policy(
     return ChunkPolicy(bundle, wall_clock_ns), bundle
 
 
-def load_side_decoder(cell: CellConfig, side: str) -> SideDecoder:
-    """What decodes for one side's arm and hand, its latents from the cell's latent bundle. Raises BundleError or ConfigError."""
+def load_decoding_space(cell: CellConfig) -> Bundle:
+    """The cell's latent bundle, as decoders run it: small graphs, one thread of the CPU. Raises BundleError or ConfigError."""
+    return load_bundle(cell.policy.latent_bundle, load_options(cell, provider="cpu", threads=1))
+
+
+def load_side_decoder(cell: CellConfig, side: str, space: Bundle | None = None) -> SideDecoder:
+    """What decodes for one side's arm and hand, its latents from ``space``, else from the cell's own. Raises BundleError or ConfigError."""
     hand = cell.interface(f"{side}_hand")
-    space = load_bundle(cell.policy.latent_bundle, load_options(cell, provider="cpu", threads=1))
+    space = space or load_decoding_space(cell)
     embodiment = f"{side}_{hand.robot.name}"
     return SideDecoder.of_cell(cell, side, LatentDecoder(space, embodiment), space.graph_sha256(f"{embodiment}/decoder"))
 
