@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
+from dex_core.bundle import LoadOptions, load_bundle, verify_bundle, write_bundle
+from dex_core.bundle.testing import write_fixture_pair
+from dex_core.chunks import Committed
+from dex_core.config import load_cell
 from dex_core.policy.flow import sample
 from dex_core.policy.flow_guidance import Before, Guidance
 from dex_core.policy.flow_testing import Mixture, around_an_obstacle
-from dex_learn.export import run_onnx, run_torch, session_of, to_onnx
+from dex_core.policy.heads import FlowHead as FlowHeadOfBundle
+from dex_learn.export import IR_VERSION, OPSET, run_onnx, run_torch, session_of, to_onnx
 from dex_learn.flow.export import export_flow
 from dex_learn.flow.guided import guided_to_onnx, guided_velocity
 from dex_learn.flow.net import Encoder, FlowHead
@@ -77,16 +85,48 @@ def test_a_networks_guided_graph_is_what_torch_differentiates_whatever_the_batch
     assert b"/" + b"test_guided" not in graph and b"site-packages" not in graph and not model.functions
 
 
-def test_a_flow_is_exported_with_its_golden_cases():
+class Eyes(nn.Module):
+    """Everything a policy of the cell is shown -> features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(3 + 24 + 14 + 64, WIDTH)
+
+    def forward(self, image: Tensor, tokens: Tensor, joints: Tensor, previous: Tensor) -> Tensor:
+        parts = [image.float().mean(dim=(1, 2)) / 255.0, tokens.float() / 4096.0, joints, previous[:, :, 0].flatten(1)]
+        return torch.tanh(self.net(torch.cat(parts, dim=1)))
+
+
+def test_an_exported_flow_is_a_bundle_that_passes_every_check_and_continues_a_chunk(tmp_path):
     torch.manual_seed(0)
-    prefix, step = Encoder(7, WIDTH), FlowHead(HORIZON, COLUMNS, WIDTH, 1)
-    made = export_flow(prefix, step, {"state": torch.randn(3, 7)}, ["features"], (HORIZON, COLUMNS))
-    assert set(made.graphs) == set(made.golden) == set(made.manifest) == {"prefix", "step", "step_guided"} and made.parity < 1e-4
-    assert [t["name"] for t in made.manifest["step_guided"]["inputs"]] == ["x", "time", "target", "weights", "features"]
-    assert made.manifest["step"]["inputs"][0] == {"name": "x", "dtype": "float32", "shape": ["B", HORIZON, COLUMNS]}
-    for name, cases in made.golden.items():
-        assert [len(next(iter(inputs.values()))) for inputs, _ in cases] == [1, 2]
-        assert {i.name for i in session_of(made.graphs[name]).get_inputs()} == set(cases[0][0])
+    cell = load_cell("xarm_bimanual")
+    _, still = write_fixture_pair(tmp_path, cell)
+    spec, stats = yaml.safe_load((still / "manifest.yaml").read_text()), load_bundle(still, LoadOptions(provider="cpu")).stats
+    policy = spec["graphs"]["policy"]
+    chunk = policy["outputs"][0]
+    seen = {
+        "image": torch.randint(0, 255, (3, 224, 224, 3), dtype=torch.uint8), "tokens": torch.randint(0, 4096, (3, 24)),
+        "joints": torch.randn(3, 14), "previous_latents": torch.randn(3, 2, 64, 32),
+    }
+    made = export_flow(Eyes(), FlowHead(64, 78, WIDTH, 1), seen, ["features"], (64, 78))
+    assert set(made.graphs) == set(made.golden) == {"prefix", "step", "step_guided"} and made.parity < 1e-4
+    graphs = made.manifest
+    graphs["prefix"]["inputs"] = policy["inputs"]
+    graphs["step"]["inputs"][0]["slices"] = chunk["slices"]
+    data = {key: value for key, value in spec.items() if key not in ("schema", "files")}
+    data |= {"name": "a_flow", "flow": {"steps": 4}, "graphs": graphs, "runtime": {"opset": OPSET, "ir_version": IR_VERSION}}
+    kept = {k: s for k, s in stats.items() if not k.startswith("chunk/")}
+    kept |= {f"x/{s['interface']}": dataclasses.replace(stats[f"chunk/{s['interface']}"], method="zscore") for s in chunk["slices"]}
+    embodiments = load_bundle(still, LoadOptions(provider="cpu")).embodiments
+    write_bundle(tmp_path / "a_flow", data, graphs=made.graphs, golden=made.golden, embodiments=embodiments, stats=kept, licence_text="Apache-2.0\n")
+    bundle, refusal = verify_bundle(tmp_path / "a_flow", LoadOptions(cell=cell, provider="cpu"))
+    assert refusal is None, refusal
+    head = FlowHeadOfBundle(bundle)
+    inputs = {name: value[:1].numpy() for name, value in seen.items()}
+    free = head.chunk(inputs, None)
+    steps = {s["interface"]: free[:20, s["at"][0] : s["at"][1]] + 0.05 for s in chunk["slices"]}
+    bound = head.chunk(inputs, Committed(steps, 0, 5))
+    np.testing.assert_allclose(bound[:5], free[:5] + 0.05, atol=1e-5)
 
 
 def test_a_flow_with_a_time_of_each_row_has_no_guided_step():
