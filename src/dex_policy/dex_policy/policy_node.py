@@ -25,7 +25,8 @@ from dex_ros.latency import LatencyWatch
 from dex_ros.node import DexNode, node_parser, spin_main
 
 IDLE_WAIT_S = 0.1
-POLL_S = 0.015
+POLL_S = 0.005
+"""Longest wait for a picture before joint states are looked for again: what has gathered until it comes is read between it and its chunk."""
 TELL_PERIOD_S = 0.2
 """How often status and diagnostics are made anew while nothing but the count of chunks changes: they would cost as much as the chunk's message."""
 
@@ -90,16 +91,18 @@ class PolicyNode(DexNode):
     def cleanup(self) -> None:
         """Lets the policy and the subscriptions go."""
         self._let_go()
-        if self._server is not None:
-            self._server.policy.close()
-        self._server = None
+        self._close_policy()
 
     def destroy_node(self) -> None:
         """Ends the inferring thread first."""
         self._end_worker()
+        self._close_policy()
+        super().destroy_node()
+
+    def _close_policy(self) -> None:
         if self._server is not None:
             self._server.policy.close()
-        super().destroy_node()
+        self._server = None
 
     def _try_once_more(self, bundle: Bundle) -> Speed | None:
         """Runs the model. Raises DexError ``model_failed``, whatever it raised."""
@@ -109,12 +112,9 @@ class PolicyNode(DexNode):
             raise DexError(f"model {bundle.manifest.name!r} still fails: {error!r}", code="model_failed") from error
 
     def _tell_bundle(self, spec: PolicySpec) -> None:
-        bundle, values = self._bundle, {"hash": spec.bundle_hash}
-        speed = bundle.speed if bundle else None
-        if bundle is not None:
-            values["checks"] = "; ".join(f"{r.number} {r.name}: {r.detail}" for r in bundle.report)
-        if speed is not None:
-            values.update(p50_ms=f"{speed.p50_ms:.2f}", p99_ms=f"{speed.p99_ms:.2f}")
+        bundle, speed = self._bundle, self._bundle.speed if self._bundle else None
+        values = {"hash": spec.bundle_hash, "checks": "; ".join(f"{r.number} {r.name}: {r.detail}" for r in bundle.report) if bundle else ""}
+        values |= {"p50_ms": f"{speed.p50_ms:.2f}", "p99_ms": f"{speed.p99_ms:.2f}"} if speed else {}
         version = f" {bundle.manifest.version}" if bundle else ""
         self.diagnostics.set("bundle", OK if speed is None or speed.ok else WARN, f"{spec.name}{version} on {spec.provider}", values)
 
@@ -244,10 +244,7 @@ class PolicyNode(DexNode):
         self._serving, self._serving_ns = serving, now_ns
         self._publish_status(PolicyStatus.RUNNING)
         self.diagnostics.set(
-            "policy",
-            WARN if flags else OK,
-            "serving, flagged" if flags else "serving",
-            {
+            "policy", WARN if flags else OK, "serving, flagged" if flags else "serving", {
                 "flags": "; ".join(flags),
                 "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
                 "hand_changes": server.policy.hand_changes,
@@ -267,9 +264,8 @@ class PolicyNode(DexNode):
         status = self._server.status()
         if status.reason and status.reason != reason_before:
             self.get_logger().warning(f"observation refused [{status.reason}]: {status.detail}")
-            self.diagnostics.set(
-                "policy", ERROR, f"observation refused: {status.detail}", {"code": status.reason, "refusals": dict(self._server.refusals)}
-            )
+            values = {"code": status.reason, "refusals": dict(self._server.refusals)}
+            self.diagnostics.set("policy", ERROR, f"observation refused: {status.detail}", values)
             self._publish_status(self._state())
 
     def _state(self) -> int:

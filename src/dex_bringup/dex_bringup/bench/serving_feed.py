@@ -18,7 +18,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 
 from dex_bringup.bench.serving_bundle import INSTRUCTION, PICTURE
-from dex_core.clock import Priority, Ticker, set_realtime_priority
+from dex_core.clock import Ticker
 from dex_core.config import CellConfig
 from dex_core.decode import MountedHand
 from dex_core.errors import DeadlineError, DexError
@@ -153,11 +153,7 @@ class Feed:
                 self._joints[name].publish(message)
 
     def _run_camera(self) -> None:
-        """Made before they are needed, so that a picture's stamp is the moment it is published; no two alike.
-
-        It comes as a camera's does, however busy the machine is, where that is allowed.
-        """
-        set_realtime_priority(Priority.ACTION)
+        """Made before they are needed, so that a picture's stamp is the moment it is published; no two alike."""
         rng = np.random.default_rng(0)
         pictures = [image_to_msg(rng.integers(0, 255, (PICTURE, PICTURE, 3), dtype=np.uint8), 0, "camera_color_optical_frame") for _ in range(8)]
         while not self._stop.is_set():

@@ -16,6 +16,7 @@ import psutil
 
 from dex_bringup.bench.serving_feed import Feed
 from dex_core.bundle import load_bundle
+from dex_core.clock import Priority, set_process_realtime
 from dex_core.config import CellConfig
 from dex_core.decode import MountedHand
 from dex_core.errors import DexError
@@ -86,6 +87,7 @@ def served(folder: Path, cell: CellConfig, cores: Cores, start_s: float) -> Iter
     try:
         os.sched_setaffinity(0, cores.others)
         with Feed(cell, hands, namespace) as feed:
+            set_process_realtime(Priority.ACTION)  # as a cell's devices: pictures come when they should, however busy the machine is
             feed.wait_ready(start_s, lambda: process.poll() is None)
             yield Served(feed, psutil.Process(process.pid), time.monotonic() - began)
     finally:
