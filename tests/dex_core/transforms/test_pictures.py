@@ -68,7 +68,8 @@ def test_a_bright_spot_is_where_its_place_says(transform: Crop | Resize | Pad) -
     image = np.zeros((54, 96, 3), np.uint8)
     cv2.rectangle(image, (30, 20), (37, 27), (255, 255, 255), -1)  # its middle: (34, 24)
     out = transform(image)[:, :, 0].astype(float)
-    found = np.array([(out.sum(axis=0) * (np.arange(out.shape[1]) + 0.5)).sum(), (out.sum(axis=1) * (np.arange(out.shape[0]) + 0.5)).sum()]) / out.sum()
+    x, y = (np.arange(length) + 0.5 for length in out.shape[::-1])
+    found = np.array([(out.sum(axis=0) * x).sum(), (out.sum(axis=1) * y).sum()]) / out.sum()
     np.testing.assert_allclose(found, transform.placing(SIZE_WH)(np.array([34.0, 24.0])), atol=0.3)
 
 
