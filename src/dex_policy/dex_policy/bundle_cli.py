@@ -20,6 +20,8 @@ from dex_core.config.strict import to_plain
 from dex_core.errors import BundleError, DexError
 from dex_core.runtime import PROVIDERS
 from dex_policy.bundle_make import RUN, add_verbs
+from dex_policy.foreign import is_remote
+from dex_policy.foreign.inspect import describe, verify
 
 _MARKS = {True: "✓", False: "✗", None: "·"}
 FORMATS = {
@@ -97,6 +99,11 @@ def _import(args: argparse.Namespace, importers: Importers) -> int:
 def _verify(args: argparse.Namespace) -> int:
     cell = None if args.cell == "none" else load_cell(args.cell)
     names = args.bundle or sorted(p.parent.name for p in find_models())
+    if len(names) == 1 and is_remote(folder := find_bundle(names[0])):
+        found = verify(folder, cell)
+        verdict = "ok" if found["ok"] else f"REFUSED [{found['code']}]"
+        print(json.dumps(found, indent=1) if args.json else f"{folder}\n  {verdict} {found['detail']}")
+        return 0 if found["ok"] else 1
     options = LoadOptions(
         cell=cell, provider=args.provider, threads=args.threads, rules=_rules(args, cell), pinned_hash=args.pin, enforce_speed=args.strict_speed
     )
@@ -158,6 +165,9 @@ def _cut(r: CheckResult, width: int = 110) -> str:
 
 def _info(args: argparse.Namespace) -> int:
     folder = find_bundle(args.bundle)
+    if is_remote(folder):
+        print(describe(folder, as_json=args.json))
+        return 0
     manifest = parse_manifest(folder / "manifest.yaml")
     if args.json:
         print(json.dumps({"folder": str(folder), "manifest": to_plain(manifest)}, indent=1))

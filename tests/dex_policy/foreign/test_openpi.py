@@ -17,6 +17,7 @@ import pytest
 from dex_core.config import CellConfig
 from dex_core.errors import BundleError, ConfigError, DexError, LimitError, NonFiniteError
 from dex_core.policy.base import Policy
+from dex_policy.bundle_cli import main
 from dex_policy.foreign import ForeignPolicy, open_foreign
 from dex_policy.foreign.wire import encode
 from tests.dex_policy.foreign.made import (
@@ -348,3 +349,15 @@ def test_ending_does_not_wait_for_a_silent_server(cell: CellConfig, written: Wri
         policy.close()
         assert time.monotonic() - started < 5.0
         gate.set()
+
+
+def test_dex_bundle_knows_descriptions(cell: CellConfig, written: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    with running() as server:
+        folder = str(written(openpi_description(server.url)))
+        assert main(["info", folder]) == 0 and "10 steps of 16 numbers at 20 Hz" in capsys.readouterr().out
+        assert main(["verify", folder]) == 0 and "answered as described" in capsys.readouterr().out
+        written(changed(openpi_description(server.url), "server.metadata", {"horizon": 10}))
+        assert main(["verify", folder]) == 1 and "REFUSED [remote_mismatch]" in capsys.readouterr().out
+    assert main(["verify", folder, "--cell", "none"]) == 0
+    written(changed(openpi_description(server.url), "action.chunk", 0))
+    assert main(["verify", folder, "--cell", "none"]) == 1 and "manifest_invalid" in capsys.readouterr().out

@@ -79,7 +79,10 @@ class Part:
 
 
 _FIELDS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "joints": (frozenset({"interface", "joints", "unit"}), frozenset({"sign", "zero_rad", "scale", "range_rad", "value_range", "reference", "limits"})),
+    "joints": (
+        frozenset({"interface", "joints", "unit"}),
+        frozenset({"sign", "zero_rad", "scale", "range_rad", "value_range", "reference", "limits"}),
+    ),
     "gripper": (
         frozenset({"interface", "open_value", "closed_value", "open_rad", "closed_rad"}), frozenset({"binary", "reference", "limits"}),
     ),
