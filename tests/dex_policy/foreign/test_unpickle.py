@@ -89,10 +89,10 @@ CALLS = [
     Call(eval, f"open({EFFECT!r}, 'w')"),
     Call(exec, f"open({EFFECT!r}, 'w')"),
     Call(builtins.open, EFFECT, "w"),
-    Call(builtins.getattr, os, "system"),
+    Call(builtins.getattr, Call(builtins.__import__, "os"), "system"),
     Call(builtins.__import__, "os"),
     Call(subprocess.Popen, ["touch", EFFECT]),
-    Call(map, Call(getattr, os, "system"), [f"touch {EFFECT}"]),
+    Call(map, Call(getattr, Call(builtins.__import__, "os"), "system"), [f"touch {EFFECT}"]),
     Call(collections.OrderedDict, Call(os.system, f"touch {EFFECT}")),
     Call(bytearray, 10**12),
     Call(bytes, 10**12),
@@ -109,10 +109,7 @@ CALLS = [
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("call", CALLS, ids=lambda c: f"{getattr(c.told[0], '__module__', '')}.{getattr(c.told[0], '__qualname__', c.told[0])}")
 def test_no_call_is_made(call: Call, protocol: int) -> None:
-    try:
-        data = pickle.dumps([call], protocol=protocol)
-    except (pickle.PicklingError, TypeError, AttributeError):
-        pytest.skip("the standard library cannot pickle this")
+    data = pickle.dumps([call], protocol=protocol)
     with pytest.raises(PickleRefused):
         read_actions(data)
     assert not os.path.exists(EFFECT)

@@ -31,7 +31,11 @@ def describe(folder: Path, *, as_json: bool) -> str:
 
 
 def verify(folder: Path, cell: CellConfig | None) -> dict[str, Any]:
-    """Reads the description, fits it to the cell and asks the server for a first chunk: ``ok``, ``code``, ``detail``. Without a cell it is only read."""
+    """Reads the description, fits it to the cell and asks the server for a first chunk; without a cell it is only read.
+
+    Returns:
+        ``ok``, ``code`` and ``detail`` of the refusal or of what was seen, ``folder``, ``hash``.
+    """
     out: dict[str, Any] = {"folder": str(folder), "ok": True, "code": "", "detail": "the description is sound; no cell, so no server was asked"}
     try:
         manifest, out["hash"] = parse_remote(folder)
