@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     book, source = (_recorded if options.run is not None else _live)(options)
     if options.json:
         sys.stdout.write(json.dumps({"source": source, **book.as_json()}, indent=1) + "\n")
-    elif options.run is not None:
+    elif options.run is not None and book.chunks:
         console = _console()
         console.print(_table(book, source, console.width))
     if not book.chunks:
