@@ -132,9 +132,7 @@ def _table(book: LatencyBook, source: str, width: int) -> Table:
     for name, stage in book.stages.items():
         newest = stage.newest
         style = "red" if newest.over > TOLERATED else "bold" if name in (TOTAL, OVERHEAD) else ""
-        numbers = (newest.p50_ms, newest.p95_ms, newest.p99_ms)
-        table.add_row(
-            name, *([words[name]] if explained else []), *(f"{value:.1f}" for value in numbers), f"{stage.budget_ms:g}", f"{newest.over:.0%}", f"{stage.last_ms:.1f}",
-            style=style, end_section=name in ("first_command", OVERHEAD),
-        )
+        numbers = [f"{value:.1f}" for value in (newest.p50_ms, newest.p95_ms, newest.p99_ms)]
+        row = [name, *([words[name]] if explained else []), *numbers, f"{stage.budget_ms:g}", f"{newest.over:.0%}", f"{stage.last_ms:.1f}"]
+        table.add_row(*row, style=style, end_section=name in ("first_command", OVERHEAD))
     return table
