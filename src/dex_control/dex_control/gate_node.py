@@ -43,10 +43,9 @@ class GateNode(DexNode):
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__("gate", **kwargs)
-        self._lock = threading.Lock()
+        self._lock, self._running = threading.Lock(), threading.Event()
         self._gate: Gate | None = None
         self._thread: threading.Thread | None = None
-        self._running = threading.Event()
         self._missed, self._slowest, self._held, self._seams = 0, 1.0, (), dict[str, float]()
         self._latch: SafetyStatus | None = None
         self.create_timer(DIAGNOSE_PERIOD_S, self._diagnose)

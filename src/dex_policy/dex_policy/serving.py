@@ -122,7 +122,7 @@ class PolicyServer:
         if not goal_id:
             raise DexError("goal_id is empty", code="wrong_goal")
         if why := self.health():
-            raise DexError(why, code="policy_lost")
+            raise DexError(why.removeprefix("policy_lost: "), code="policy_lost")  # the code is told beside it
         known_as = self.policy.check_instruction(instruction)
         self._require_hands()
         with self._lock:
