@@ -111,6 +111,8 @@ class ChunkIntake:
         if self.track is not None and chunk.bundle_hash != self._bundle_hash:
             raise ChunkRefused(f"chunk {chunk.sequence} was made by another bundle than the goal's first", code="bundle_changed")
         knots = check_chunk(chunk, self._interfaces, self._limits, self._config.chunk_tolerance_rad)
+        if self.track is None:
+            start_ns = max(start_ns, now_ns)  # the cell has stood since its goal's first chunk was observed: nothing of it is past
         track = self.track or self._schedule(now_ns, commanded_rad, self._settings)
         plan = track.timed(Spline(start_ns, chunk.dt_s, knots), now_ns)
         if self.track is None:
