@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from dex_core.errors import DexError
@@ -37,7 +37,7 @@ def interface_file(type_name: str, suffix: str) -> Path:
     raise SchemaError(f"type {type_name!r} has no {suffix} file under share/ of {[str(p) for p in prefixes]}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def ros2msg(type_name: str) -> str:
     """The whole definition of ``pkg/msg/Name`` in ros2msg form, dependencies once each, breadth first."""
     parts: list[str] = []
@@ -65,7 +65,7 @@ def _types_in(text: str, package: str) -> list[str]:
     return found
 
 
-@lru_cache(maxsize=None)
+@cache
 def type_hash(type_name: str) -> str:
     """RIHS01 hash of a type; equal hashes mean equal bytes on the wire. Empty where no hash was installed."""
     try:
