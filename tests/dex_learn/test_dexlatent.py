@@ -15,9 +15,9 @@ torch = pytest.importorskip("torch", reason="dex_learn needs torch: .venv/bin/pi
 from torch.nn import functional  # noqa: E402
 
 from dex_core.bundle import LoadOptions, load_bundle  # noqa: E402
-from dex_core.runtime import run_rows  # noqa: E402
 from dex_core.config import load_cell, load_robot  # noqa: E402
 from dex_core.errors import BundleError  # noqa: E402
+from dex_core.runtime import run_rows  # noqa: E402
 from dex_learn.dexlatent import import_dexlatent, main, wanted_shapes  # noqa: E402
 from dex_learn.dexlatent_hands import HANDS, UPSTREAM  # noqa: E402
 

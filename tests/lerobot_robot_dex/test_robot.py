@@ -12,12 +12,12 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from tests.dex_policy.foreign.made import observation_of
 
 from dex_bringup.cli import main
 from dex_core.config import CellConfig, load_cell
 from dex_policy.foreign import open_foreign
 from dex_policy.foreign.describe import describe_cell, write_description
-from tests.dex_policy.foreign.made import observation_of
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "lerobot_robot_dex" / "lerobot_robot_dex"
 WAIT_S = 10.0

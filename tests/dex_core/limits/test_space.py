@@ -177,7 +177,8 @@ def test_a_body_has_two_arms_of_its_own():
 
 @pytest.mark.parametrize("one, other, name", [
     ("left_arm", "right_arm", "arm-arm"), ("left_arm", "right_hand", "arm-hand"), ("left_arm", "left_hand", "arm-own"),
-    ("left_arm", "left_arm", "arm-self"), ("body", "left_arm", "arm-self"), ("body", "left_hand", "arm-hand"), ("", "left_hand", "hand-table"), ("", "right_arm", "arm-table"),
+    ("left_arm", "left_arm", "arm-self"), ("body", "left_arm", "arm-self"), ("body", "left_hand", "arm-hand"),
+    ("", "left_hand", "hand-table"), ("", "right_arm", "arm-table"),
     ("left_hand", "right_hand", "hand-hand"), ("left_hand", "left_hand", ""),
 ])
 def test_meetings_have_names(one: str, other: str, name: str):

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from tests.dex_policy.foreign.made import changed, openpi_description, running
 
 from dex_bringup.cli import main
 from dex_core.config import CellConfig, load_cell
@@ -20,7 +21,6 @@ from dex_eval.lerobot import Choices, export
 from dex_eval.lerobot.importing import cell_of, to_recording
 from dex_eval.lerobot.reading import Dataset, DatasetError, open_dataset
 from dex_eval.lerobot.source import read_source
-from tests.dex_policy.foreign.made import changed, openpi_description, running
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -c constraints.txt -r requirements-lerobot.txt")
 FPS = 20

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dex_core.errors import ConfigError
 from dex_core.devices.camera import Intrinsics
+from dex_core.errors import ConfigError
 from dex_perception.cameras.uvc_lens import load_lens
 
 TEXT = """image_width: 640

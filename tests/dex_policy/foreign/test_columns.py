@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dex_policy.foreign.made import CLOSED, OPEN, arm, gripper, observation_of
 
 from dex_core.config import CellConfig
 from dex_core.config.strict import build
@@ -20,7 +21,6 @@ from dex_core.types import JointState
 from dex_policy.foreign.columns import columns_of, range_check
 from dex_policy.foreign.part import Part
 from dex_policy.foreign.rotation import FROM_MATRIX, TO_MATRIX, rotation_from_vector
-from tests.dex_policy.foreign.made import CLOSED, OPEN, arm, gripper, observation_of
 
 UNITS = [
     {"unit": "rad"}, {"unit": "deg"}, {"unit": "rad", "sign": [1, -1, 1, -1, 1, -1, 1], "zero_rad": [0.1] * 7},

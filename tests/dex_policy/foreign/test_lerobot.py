@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.dex_policy.foreign.made import COLUMNS, STAMP_NS, STEPS, changed, lerobot_description, observation_of
 
 from dex_core.config import CellConfig
 from dex_core.errors import BundleError, DexError
 from dex_policy.foreign import ForeignPolicy, open_foreign
 from dex_policy.foreign.lerobot_wire import BLOCK_BYTES, actions_message, blocks, pickled, read_actions, setup_message
-from tests.dex_policy.foreign.made import COLUMNS, STAMP_NS, STEPS, changed, lerobot_description, observation_of
 
 grpc = pytest.importorskip("grpc", reason="grpcio is not installed: pip install -c constraints.txt -r requirements-lerobot.txt")
 Write = Callable[[dict[str, Any]], Path]

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.dex_policy.foreign.made import OPEN, arm, changed, gripper, lerobot_description, moved, openpi_description
 
 from dex_core.config import CellConfig, load_cell
 from dex_core.errors import BundleError
 from dex_policy.foreign import ForeignPolicy, is_remote, open_foreign, parse_remote
-from tests.dex_policy.foreign.made import OPEN, arm, changed, gripper, lerobot_description, moved, openpi_description
 
 OPENPI = openpi_description("ws://127.0.0.1:8000")
 LEROBOT = lerobot_description("grpc://127.0.0.1:8080")

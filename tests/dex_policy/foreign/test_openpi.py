@@ -13,13 +13,6 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-
-from dex_core.config import CellConfig
-from dex_core.errors import BundleError, ConfigError, DexError, LimitError, NonFiniteError
-from dex_core.policy.base import Policy
-from dex_policy.bundle_cli import main
-from dex_policy.foreign import ForeignPolicy, open_foreign
-from dex_policy.foreign.wire import encode
 from tests.dex_policy.foreign.made import (
     CLOSED,
     COLUMNS,
@@ -33,6 +26,13 @@ from tests.dex_policy.foreign.made import (
     running,
     standing,
 )
+
+from dex_core.config import CellConfig
+from dex_core.errors import BundleError, ConfigError, DexError, LimitError, NonFiniteError
+from dex_core.policy.base import Policy
+from dex_policy.bundle_cli import main
+from dex_policy.foreign import ForeignPolicy, open_foreign
+from dex_policy.foreign.wire import encode
 
 WAIT_S = 20.0
 Write = Callable[[dict[str, Any]], Path]

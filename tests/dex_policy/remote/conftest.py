@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+from tests.dex_policy.remote.servers import HASH, GrpcServer, HttpServer, Model
 
 from dex_core.bundle.manifest import Graph
 from dex_core.config import PolicyServerConfig
 from dex_core.config.strict import build
 from dex_policy.remote.session import RemoteSession
-from tests.dex_policy.remote.servers import HASH, GrpcServer, HttpServer, Model
 
 
 @pytest.fixture

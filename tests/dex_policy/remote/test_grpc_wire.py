@@ -8,11 +8,11 @@ import pytest
 pytest.importorskip('grpc', reason='grpcio is not installed: pip install -r requirements-remote.txt')
 
 import grpc  # noqa: E402
+from tests.dex_policy.remote.conftest import wait_for  # noqa: E402
+from tests.dex_policy.remote.servers import GrpcServer, Model  # noqa: E402
 
 from dex_core.errors import DexError  # noqa: E402
 from dex_policy.remote.grpc_messages import MESSAGES, message, value_of  # noqa: E402
-from tests.dex_policy.remote.conftest import wait_for  # noqa: E402
-from tests.dex_policy.remote.servers import GrpcServer, Model  # noqa: E402
 
 INPUTS = {'x': np.ones((1, 3), np.float32), 'k': np.ones((1, 2), np.int64)}
 

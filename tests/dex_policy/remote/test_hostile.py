@@ -8,10 +8,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-
-from dex_core.errors import BundleError, DexError, NonFiniteError
 from tests.dex_policy.remote.conftest import wait_for
 from tests.dex_policy.remote.servers import HttpServer, response
+
+from dex_core.errors import BundleError, DexError, NonFiniteError
 
 INPUTS = {'x': np.ones((1, 3), np.float32), 'k': np.ones((1, 2), np.int64)}
 DRIP_S = 0.02

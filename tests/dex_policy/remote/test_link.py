@@ -7,12 +7,12 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.dex_policy.remote.conftest import wait_for
 
 from dex_core.config import PolicyServerConfig
 from dex_core.errors import ConfigError, DeadlineError
 from dex_policy.remote.link import FIRST_PAUSE_S, LONGEST_PAUSE_S, Link, pause_s
 from dex_policy.remote.wire import RemoteError
-from tests.dex_policy.remote.conftest import wait_for
 
 CONFIG = PolicyServerConfig('http://127.0.0.1:1', deadline_s=0.2, connect_s=0.5, heartbeat_s=0.05)
 

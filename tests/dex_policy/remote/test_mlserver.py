@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.dex_policy.remote.conftest import wait_for
 
 from dex_core.bundle import LoadOptions, load_bundle
 from dex_core.bundle.probes import unpack_cases
@@ -25,7 +26,6 @@ from dex_core.errors import BundleError, ConfigError, DexError
 from dex_policy.loading import open_policy
 from dex_policy.remote.repository import RUNTIME, write_repository
 from dex_policy.remote.serve import find_mlserver, serving_environment
-from tests.dex_policy.remote.conftest import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 START_S = 120.0

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.dex_policy.remote.conftest import wait_for
+from tests.dex_policy.remote.servers import HttpServer, Model
 
 from dex_core.bundle.testing import write_fixture_pair
 from dex_core.config import CellConfig, PolicyServerConfig, load_cell
@@ -19,8 +21,6 @@ from dex_core.types import JointState
 from dex_policy.loading import facts_of, open_policy
 from dex_policy.remote.wire import STAMP_KEYS, declared
 from dex_policy.serving import PolicyServer
-from tests.dex_policy.remote.conftest import wait_for
-from tests.dex_policy.remote.servers import HttpServer, Model
 
 TEXT = 'Push the two tomato cans together'
 STAMP = 1_700_000_000_000_000_000

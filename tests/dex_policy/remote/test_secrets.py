@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.dex_policy.remote.servers import GrpcServer, HttpServer, Model, response
 
 from dex_core.config import PolicyServerConfig
 from dex_core.config.strict import build
 from dex_core.errors import BundleError, ConfigError, DexError
 from dex_policy.remote.credentials import read_token
-from tests.dex_policy.remote.servers import GrpcServer, HttpServer, Model, response
 
 TOKEN = 'sesame-open-0123'
 INPUTS = {'x': np.ones((1, 3), np.float32), 'k': np.ones((1, 2), np.int64)}

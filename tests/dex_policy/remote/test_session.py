@@ -8,12 +8,12 @@ import time
 
 import numpy as np
 import pytest
+from tests.dex_policy.remote.conftest import wait_for
+from tests.dex_policy.remote.servers import HASH, HttpServer
 
 from dex_core.errors import BundleError, DeadlineError, DexError, NonFiniteError, ShapeError
 from dex_core.runtime import Session
 from dex_policy.remote.wire import STAMP_KEYS, RemoteError
-from tests.dex_policy.remote.conftest import wait_for
-from tests.dex_policy.remote.servers import HASH, HttpServer
 
 X = np.array([[0.1, -2.5e-30, 3e30], [1.0, 2.0, np.float32(1 / 3)]], np.float32)
 K = np.array([[1, 2], [-7, 2**40]], np.int64)
@@ -215,7 +215,8 @@ def _runs(session) -> bool:
 
 
 def test_a_name_of_several_addresses_is_the_first_that_answers(http, connect, monkeypatch):
-    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, '', ('::1', http.port, 0, 0)), (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', http.port))]
+    found = [(socket.AF_INET6, socket.SOCK_STREAM, 6, '', ('::1', http.port, 0, 0))]
+    found += [(socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', http.port))]
     resolve = socket.getaddrinfo
     monkeypatch.setattr(socket, 'getaddrinfo', lambda host, *rest, **more: found if host == 'localhost' else resolve(host, *rest, **more))
     assert connect(f'http://localhost:{http.port}').run(INPUTS)['y'].tobytes() == EXPECTED.tobytes()

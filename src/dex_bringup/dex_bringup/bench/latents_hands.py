@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 import numpy as np
 
 from dex_core.bundle import Bundle, LoadOptions, load_bundle
-from dex_core.runtime import run_rows
 from dex_core.config import load_robot, read_description
 from dex_core.errors import DexError
 from dex_core.kinematics.hand_ik_groups import groups_of
 from dex_core.kinematics.tree import KinematicTree, rotation_rpy
 from dex_core.retarget.latent_scores import Codec, ScoredHand
+from dex_core.runtime import run_rows
 from dex_core.types import Array
 
 FREE = "_free"

@@ -231,7 +231,8 @@ def _stop(live: LiveCell, wire: Wire, seed: int, say: Callable[[str], None]) -> 
     _under_way(live, wire, seed, act)
     found = _endings(wire, event[0]) if event else {}
     words = [
-        f"{arm} {e.followed_ms:.1f} / {e.moved_ms:.1f} ms at {e.speed_rad_s:.2f} rad/s, settles by {e.settled_rad:.1e} rad" for arm, e in found.items()
+        f"{arm} {e.followed_ms:.1f} / {e.moved_ms:.1f} ms at {e.speed_rad_s:.2f} rad/s, settles by {e.settled_rad:.1e} rad"
+        for arm, e in found.items()
     ]
     say(f"stop {seed}: {', '.join(words)}")
     return list(found.values())
