@@ -50,6 +50,19 @@ def test_chunk_after_chunk_is_followed_to_where_it_leads(rig):
     assert rig.last.mode is CommandMode.TRACK and rig.gate.report().chunks_accepted == 4
 
 
+def test_the_first_chunk_of_a_goal_begins_with_its_first_action_however_long_the_model_took(rig):
+    began = rig.joints.copy()
+    rig.start(move=0.3, stamp_ns=rig.wall_ns - NS)  # a third of it is past; were that skipped, the rest would begin 0.1 rad away
+    assert rig.outcomes[-1].accepted and rig.outcomes[-1].steps_skipped == 0
+    np.testing.assert_allclose(rig.gate.intake.track.plan.knots_rad[0], began, atol=1e-9)
+    np.testing.assert_allclose(rig.last.command.position_rad, began, atol=0.01)
+    until_the_next_is_wanted(rig)
+    rig.send(rig.chunk(1, move=0.05, stamp_ns=rig.wall_ns - NS // 10))
+    rig.step()
+    assert rig.outcomes[-1].accepted
+    assert (rig.outcomes[-1].steps_skipped == 0) is rig.gate.intake.track.asks_standing  # of a later chunk the past is skipped, unless the cell stood
+
+
 def test_a_chunk_that_is_past_when_it_comes_is_dropped_and_counted(rig):
     rig.start(move=0.05)
     until_the_next_is_wanted(rig)
