@@ -15,7 +15,7 @@ from tests.dex_policy.remote.servers import GrpcServer, HttpServer, Model, respo
 from dex_core.config import PolicyServerConfig
 from dex_core.config.strict import build
 from dex_core.errors import BundleError, ConfigError, DexError
-from dex_policy.remote.credentials import read_token
+from dex_policy.credentials import read_token
 
 TOKEN = 'sesame-open-0123'
 INPUTS = {'x': np.ones((1, 3), np.float32), 'k': np.ones((1, 2), np.int64)}
@@ -50,7 +50,7 @@ def test_a_token_file_that_is_not_one_is_refused_without_its_content(tmp_path, c
         path.write_text(content)
         path.chmod(mode)
     with pytest.raises(ConfigError, match=str(path)) as refused:
-        read_token(PolicyServerConfig('http://127.0.0.1:1', token_file=str(path)))
+        read_token(str(path), 'policy.server.token_file')
     assert not content or content not in str(refused.value)
 
 

@@ -5,25 +5,22 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import socket
 import ssl
-import stat
 import struct
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dex_core.errors import ConfigError
+from dex_policy.credentials import read_token, tls_context
 from dex_policy.foreign.link import AnswerLate, LateAnswerCame, Reply, ServerError, ServerLost, ServerMismatch
 from dex_policy.foreign.manifest import Server
 from dex_policy.foreign.wire import INSTALL, decode, encode
 
 CLOSE_TIMEOUT_S = 0.5
-MAX_TOKEN_BYTES = 4096
 MAX_WORDS = 300
 """So much of a server's traceback is told: its end."""
 
@@ -49,7 +46,8 @@ class OpenpiLink:
         self._client, self._exceptions = websockets.sync.client, websockets.exceptions
         self._server, self._key, self._wall_clock_ns = server, action_key, wall_clock_ns
         self.address = server.url
-        self._headers = {"Authorization": f"Api-Key {read_token(server.token_file)}"} if server.token_file else None
+        token = read_token(server.token_file, "server.token_file")
+        self._headers = {"Authorization": f"Api-Key {token}"} if token else None
         self._tls = _tls_context(server)
         self._connection: Any = None
         self._owed = 0
@@ -140,23 +138,6 @@ class OpenpiLink:
             connection.close_socket()
 
 
-def read_token(path: str) -> str:
-    """The one line of a token file. Raises ConfigError, which does not tell the token."""
-    file = Path(path).expanduser()
-    try:
-        with file.open("rb") as source:
-            shared = os.fstat(source.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO)
-            data = source.read(MAX_TOKEN_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"token_file {file}: {error.strerror}") from error
-    if shared:
-        raise ConfigError(f"token_file {file}: others than its owner may use it; chmod 600 {file}")
-    words = data.decode("ascii", errors="replace").split()
-    if len(data) > MAX_TOKEN_BYTES or len(words) != 1 or not words[0].isprintable() or "\ufffd" in words[0]:
-        raise ConfigError(f"token_file {file}: expected one word in ASCII, at most {MAX_TOKEN_BYTES} bytes")
-    return words[0]
-
-
 def check_metadata(found: Any, stated: Mapping[str, Any], address: str) -> None:
     """Raises ServerMismatch unless both say the same; texts, numbers and arrays are compared as JSON would write them."""
     if not isinstance(found, dict):
@@ -194,10 +175,7 @@ def _tls_context(server: Server) -> ssl.SSLContext | None:
         if server.ca_file:
             raise ConfigError(f"ca_file is given, but {server.url} is not encrypted; write wss://")
         return None
-    try:
-        return ssl.create_default_context(cafile=str(Path(server.ca_file).expanduser()) if server.ca_file else None)
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"ca_file {server.ca_file}: {error}") from error
+    return tls_context(server.ca_file, "server.ca_file")
 
 
 def _printable(text: str) -> str:

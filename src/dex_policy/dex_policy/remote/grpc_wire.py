@@ -14,7 +14,7 @@ import numpy as np
 from dex_core.clock import NS
 from dex_core.config import PolicyServerConfig
 from dex_core.errors import DeadlineError
-from dex_policy.remote.credentials import read_authorities, read_token
+from dex_policy.credentials import read_authorities, read_token
 from dex_policy.remote.grpc_messages import CALLS, SERVICE, message, value_of
 from dex_policy.remote.wire import (
     DATATYPES,
@@ -53,7 +53,7 @@ class GrpcWire:
     def open(self, deadline_ns: int) -> None:
         """Connects anew. Raises RemoteError, DeadlineError or ConfigError (files of secrets)."""
         self.close()
-        token = read_token(self._config)
+        token = read_token(self._config.token_file, "policy.server.token_file")
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
         host = f"[{self._endpoint.host}]" if ":" in self._endpoint.host else self._endpoint.host
         options = [
@@ -63,7 +63,7 @@ class GrpcWire:
             ("grpc.use_local_subchannel_pool", 1),
         ]
         if self._endpoint.encrypted:
-            secrets = grpc.ssl_channel_credentials(read_authorities(self._config))
+            secrets = grpc.ssl_channel_credentials(read_authorities(self._config.ca_file, "policy.server.ca_file"))
             self._channel = grpc.secure_channel(f"{host}:{self._endpoint.port}", secrets, options)
         else:
             self._channel = grpc.insecure_channel(f"{host}:{self._endpoint.port}", options)

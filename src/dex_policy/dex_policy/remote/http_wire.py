@@ -12,8 +12,8 @@ from urllib.parse import quote
 from dex_core.clock import NS
 from dex_core.config import PolicyServerConfig
 from dex_core.errors import DeadlineError
+from dex_policy.credentials import read_token, tls_context
 from dex_policy.remote import http_body
-from dex_policy.remote.credentials import read_token, tls_context
 from dex_policy.remote.deadline_socket import DeadlinePassed, DeadlineSocket
 from dex_policy.remote.wire import MAX_METADATA_BYTES, ModelMetadata, RemoteError, Reply, Request
 
@@ -71,7 +71,8 @@ class HttpWire:
 
     def _connect(self, deadline_ns: int) -> None:
         self.close()
-        token, context = read_token(self._config), tls_context(self._config)
+        token = read_token(self._config.token_file, "policy.server.token_file")
+        context = tls_context(self._config.ca_file, "policy.server.ca_file") if self._config.endpoint.encrypted else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._socket = self._first_that_answers(deadline_ns, (context, self._endpoint.host) if context else None)
