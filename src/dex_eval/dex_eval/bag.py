@@ -30,12 +30,14 @@ class BagError(DexError):
 
 @dataclass(frozen=True)
 class RawMessage:
-    """One serialized message: topic, type, bytes, and when it was sent [ns]."""
+    """One serialized message: topic, type, bytes, when it was sent [ns], and what tells the version of its type: RIHS01 hash, definition."""
 
     topic: str
     type_name: str
     data: bytes
     log_ns: int
+    type_hash: str = ""
+    definition: bytes = b""
 
 
 class Recording:
@@ -134,7 +136,7 @@ class Recording:
             if channel is None or schema is None:
                 raise BagError(f"{self.path} is damaged: a message of the unknown channel {record.channel_id}")
             if topics is None or channel.topic in topics:
-                yield RawMessage(channel.topic, schema.name, record.data, record.log_time)
+                yield RawMessage(channel.topic, schema.name, record.data, record.log_time, self.type_hashes[channel.topic], schema.data)
 
 
 def find_mcap(path: Path) -> Path:
