@@ -44,10 +44,10 @@ def test_the_gate_follows_chunks_by_time_and_chunks_that_agree_leave_no_seam(loc
     cell, executor = lockstep
     executor.cell = with_schedule(schedule)
     cell.reset(0)
-    for stamp_s in (0.0, 0.8, 1.6):
-        cell.advance(0.1)
+    for stamp_s, late_s in ((0.0, 0.04), (0.8, 0.1), (1.6, 0.1)):  # the first before its first action: one that is late begins there all the same
+        cell.advance(late_s)
         cell.accept(ramp(0.2, stamp_s), stamp_s)
-        cell.advance(0.7)
+        cell.advance(0.8 - late_s)
     assert cell.world.targets("left_arm")[0] - HOME[0] == pytest.approx(0.2 * 2.39, abs=2e-3)
     assert len(executor.seams()) == 2 == len(executor.plan_seams) and not executor.refused and not executor.ended
     assert max(seam.velocity_step_rad_s for seam in executor.seams()) < 1e-9
