@@ -34,7 +34,6 @@ print(pictures(10) * -1 + pictures(50))
 """
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator")
 def test_memory_of_a_picture_is_kept_for_the_next_one() -> None:
     bare = {key: value for key, value in os.environ.items() if key not in KEPT_MEMORY}
     faults = {

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -232,11 +233,12 @@ def test_a_model_that_raises_is_told_takes_no_goal_and_recovers_when_activated_a
         assert ask(fakes, "g1").accepted
         wait_for(lambda: fakes.chunks, "first chunk", 10.0)
         session = node._bundle.sessions["policy"]
+        whole = session._session
 
-        def fail(_inputs: object) -> None:
+        def fail(*_arguments: object) -> None:
             raise raised
 
-        session.run = fail
+        session._session = SimpleNamespace(run=fail)  # beneath what wraps the runtime's errors
         status = last_status(fakes, lambda s: s.reason == "model_failed", "the failure in the status")
         assert status.goal_id == "g1" and str(raised) in status.detail
         last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED and s.reason == "model_failed", "REFUSED")
@@ -248,7 +250,7 @@ def test_a_model_that_raises_is_told_takes_no_goal_and_recovers_when_activated_a
         node.trigger_deactivate()
         node.trigger_activate()
         assert node.state_id == INACTIVE, "it still fails: the model is tried before anybody is served"
-        del session.run
+        session._session = whole
         node.trigger_activate()
         assert node.state_id == ACTIVE and node.heartbeat.reason == ""
         last_status(fakes, lambda s: s.state == PolicyStatus.READY, "READY")

@@ -19,6 +19,7 @@ from dex_core.decode import MountedHand
 from dex_core.errors import DexError
 from dex_core.latency import Window
 from dex_core.policy import FrozenGuard, Observation, Policy, Prediction, check_observation, stream_digests, whole_digest
+from dex_core.runtime import GraphFailed
 from dex_core.types import ActionChunk
 
 EARLY_S = 0.02
@@ -234,12 +235,12 @@ class PolicyServer:
             )
 
     def _infer(self, observation: Observation, goal_id: str) -> Prediction:
-        """Whatever else than a DexError a model raises (memory, device lost), nothing is known of its state: no goal is served any more."""
+        """A model that failed itself (memory, device lost), not only refused, is in an unknown state: no goal is served any more."""
         try:
             return self.policy.infer(observation, goal_id, self._sequence + 1, self._committed(observation.stamp_ns))
-        except DexError:
-            raise
         except Exception as error:
+            if isinstance(error, DexError) and not isinstance(error, GraphFailed):
+                raise
             self.fail(f"model {self.policy.spec.name!r} failed: {error!r}")
             raise DexError(self._failure, code="model_failed") from error
 

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dex_core.errors import NonFiniteError, ShapeError
+from dex_core.errors import BundleError, NonFiniteError, ShapeError
 
 if TYPE_CHECKING:  # the bundle package imports this one
     from dex_core.bundle.manifest import Graph, Manifest, Tensor
 
 Described = list[tuple[str, str, list]]
 """(name, type, shape) of tensors as the file or the server itself declares them; types as onnxruntime writes them, ``tensor(float)``."""
+
+
+class GraphFailed(BundleError):
+    """The runtime itself could not run a graph on inputs that passed every check: memory, a lost device. Nothing is known of its state any more."""
+
+    code = "graph_failed"
 
 
 @runtime_checkable
@@ -33,7 +39,7 @@ class Session(Protocol):
     provider: str
 
     def run(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """One inference. Raises ShapeError or NonFiniteError as :func:`check_inputs` and :func:`check_outputs` do, or another DexError."""
+        """One inference. Raises ShapeError or NonFiniteError as :func:`check_inputs` and :func:`check_outputs` do; GraphFailed; any DexError."""
 
     def described_inputs(self) -> Described:
         """What the file or the server says of the inputs."""

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from dex_core.errors import BundleError
-from dex_core.runtime.base import Described, check_inputs, check_outputs
+from dex_core.runtime.base import Described, GraphFailed, check_inputs, check_outputs
 from dex_core.runtime.binding import BoundRun
 from dex_core.runtime.providers import PROVIDERS, provider_chain
 from dex_core.runtime.settings import Settings
@@ -75,7 +75,7 @@ class OnnxSession:
         return list(self._described[1])
 
     def run(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """One inference, checked before and after. Raises ShapeError or NonFiniteError; BundleError ``too_slow`` past :meth:`limited`."""
+        """One inference, checked before and after. Raises ShapeError, NonFiniteError, GraphFailed; BundleError ``too_slow`` past :meth:`limited`."""
         check_inputs(self.name, self.spec, inputs)
         try:
             if self._bound is not None:
@@ -83,9 +83,9 @@ class OnnxSession:
             else:
                 found = self._session.run(self._outputs, dict(inputs), self._limit)
         except Exception as error:  # onnxruntime's errors share no base class of their own
-            late = self._limit is not None and self._limit.terminate
-            why = "was stopped, it took too long" if late else f"onnxruntime could not run it: {error}"
-            raise BundleError(f"graph {self.name!r}: {why}", code="too_slow" if late else "graph_failed") from error
+            if self._limit is not None and self._limit.terminate:
+                raise BundleError(f"graph {self.name!r}: was stopped, it took too long", code="too_slow") from error
+            raise GraphFailed(f"graph {self.name!r}: onnxruntime could not run it: {error}") from error
         outputs = dict(zip(self._outputs, found, strict=True))
         check_outputs(self.name, self.spec, outputs)
         return outputs

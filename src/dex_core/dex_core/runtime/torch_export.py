@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dex_core.errors import BundleError
 from dex_core.runtime.archive import check_archive, sample_inputs
-from dex_core.runtime.base import Described, check_inputs, check_outputs
+from dex_core.runtime.base import Described, GraphFailed, check_inputs, check_outputs
 
 if TYPE_CHECKING:
     from dex_core.bundle.manifest import Graph
@@ -82,7 +82,7 @@ class TorchExportSession:
         return [(names[i] if same else name, dtype, shape) for i, (name, dtype, shape) in enumerate(self._outputs)]
 
     def run(self, inputs: Mapping[str, NDArray]) -> dict[str, NDArray]:
-        """One inference, checked before and after. Raises ShapeError or NonFiniteError; BundleError ``graph_failed`` where torch fails."""
+        """One inference, checked before and after. Raises ShapeError or NonFiniteError; GraphFailed where torch fails."""
         check_inputs(self.name, self.spec, inputs)
         torch = self._torch
         try:
@@ -92,7 +92,7 @@ class TorchExportSession:
             found = found if isinstance(found, (tuple, list)) else (found,)
             outputs = {t.name: value.cpu().numpy() for t, value in zip(self.spec.outputs, found, strict=True)}
         except Exception as error:  # whatever torch raises from a kernel
-            raise BundleError(f"graph {self.name!r}: torch could not run it: {error}", code="graph_failed") from error
+            raise GraphFailed(f"graph {self.name!r}: torch could not run it: {error}") from error
         check_outputs(self.name, self.spec, outputs)
         return outputs
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dex_core.bundle import Bundle, LoadOptions, load_bundle
 from dex_core.bundle.probes import check_parity
 from dex_core.errors import DexError
-from dex_core.runtime import Session, check_inputs
+from dex_core.runtime import GraphFailed, Session, check_inputs
 from dex_policy.remote.wire import DATATYPES, HASH_KEY, STAMP_KEYS, as_array, declared
 
 RETRY_S = 5.0
@@ -115,9 +115,9 @@ class DexRuntime(MLModel):
     async def _run(self, inputs: dict[str, NDArray]) -> dict[str, NDArray]:
         try:
             return await asyncio.to_thread(self._session.run, inputs)
-        except DexError as error:
-            raise MLServerError(f"{self.name}: {error}", 500) from error
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, its state is not known any more
+        except Exception as error:  # noqa: BLE001 - whatever else a model raises, its state is not known any more
+            if isinstance(error, DexError) and not isinstance(error, GraphFailed):
+                raise MLServerError(f"{self.name}: {error}", 500) from error
             self.ready = False
             logger.error("%s: failed, unready until its golden cases pass: %r", self.name, error)
             if self._recovery is None or self._recovery.done():
