@@ -7,6 +7,7 @@ import contextlib
 import copy
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 from dex_core.config import CellConfig
 from dex_core.policy.base import Observation
 from dex_core.types import JointState
+from dex_policy.foreign import ForeignPolicy, open_foreign
 from dex_policy.foreign.wire import decode, encode
 
 INSPIRE = (
@@ -26,6 +28,11 @@ OPEN = dict(zip(INSPIRE, (0.1, 0.1, 0.1, 0.1, 0.05, 0.2), strict=True))
 CLOSED = dict(zip(INSPIRE, (1.2, 1.2, 1.2, 1.2, 0.4, 0.9), strict=True))
 STEPS, COLUMNS = 10, 16
 STAMP_NS = 1_800_000_000_000_000_000
+
+
+def opened(folder: Path, cell: CellConfig) -> contextlib.closing[ForeignPolicy]:
+    """A policy, closed in the end."""
+    return contextlib.closing(open_foreign(folder, cell))
 
 
 def arm(side: str, **more: Any) -> dict[str, Any]:

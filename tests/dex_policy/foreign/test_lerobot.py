@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.dex_policy.foreign.made import COLUMNS, STAMP_NS, STEPS, changed, lerobot_description, observation_of
+from tests.dex_policy.foreign.made import COLUMNS, STAMP_NS, STEPS, changed, lerobot_description, observation_of, opened
 
 from dex_core.config import CellConfig
 from dex_core.errors import BundleError, DexError
-from dex_policy.foreign import ForeignPolicy, open_foreign
+from dex_policy.foreign import open_foreign
 from dex_policy.foreign.lerobot_wire import BLOCK_BYTES, actions_message, blocks, pickled, read_actions, setup_message
+from dex_ros.testing import wait_for
 
 grpc = pytest.importorskip("grpc", reason="grpcio is not installed: pip install -c constraints.txt -r requirements-lerobot.txt")
 Write = Callable[[dict[str, Any]], Path]
@@ -112,24 +113,6 @@ def running(answer: Callable[[Any], bytes | None] = standing, port: int = 0) -> 
         server.stop()
 
 
-@contextmanager
-def opened(folder: Path, cell: CellConfig) -> Iterator[ForeignPolicy]:
-    """A policy, closed in the end."""
-    policy = open_foreign(folder, cell)
-    try:
-        yield policy
-    finally:
-        policy.close()
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    """Waits for something another thread brings about."""
-    give_up = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < give_up, f"{what}: not within {WAIT_S} s"
-        time.sleep(0.01)
-
-
 def test_a_server_that_repeats_the_state_makes_the_robot_stand(cell: CellConfig, written: Write) -> None:
     with running() as server, opened(written(lerobot_description(server.url)), cell) as policy:
         assert policy.health() is None
@@ -207,12 +190,12 @@ def test_a_silent_server_ends_in_time_and_one_that_goes_is_found_again(cell: Cel
         assert late.value.code == "policy_late"
         gate.set()
     try:
-        until(lambda: policy.health() is not None, "the loss")
+        wait_for(lambda: policy.health() is not None, "the loss", WAIT_S)
         with pytest.raises(DexError) as lost:
             policy.infer(observation_of(cell))
         assert lost.value.code == "policy_lost"
         with running(port=port) as again:
-            until(lambda: policy.health() is None, "connected anew")
+            wait_for(lambda: policy.health() is None, "connected anew", WAIT_S)
             policy.infer(observation_of(cell))
             assert len(again.setups) == 1  # it has loaded the checkpoint anew
     finally:

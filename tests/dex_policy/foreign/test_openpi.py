@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.dex_policy.foreign.made import (
     STEPS,
     changed,
     observation_of,
+    opened,
     openpi_description,
     running,
     standing,
@@ -31,29 +31,12 @@ from dex_core.config import CellConfig
 from dex_core.errors import BundleError, ConfigError, DexError, LimitError, NonFiniteError
 from dex_core.policy.base import Policy
 from dex_policy.bundle_cli import main
-from dex_policy.foreign import ForeignPolicy, open_foreign
+from dex_policy.foreign import open_foreign
 from dex_policy.foreign.wire import encode
+from dex_ros.testing import wait_for
 
 WAIT_S = 20.0
 Write = Callable[[dict[str, Any]], Path]
-
-
-@contextmanager
-def opened(folder: Path, cell: CellConfig) -> Iterator[ForeignPolicy]:
-    """A policy, closed in the end."""
-    policy = open_foreign(folder, cell)
-    try:
-        yield policy
-    finally:
-        policy.close()
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    """Waits for something another thread brings about."""
-    give_up = time.monotonic() + WAIT_S
-    while not true():
-        assert time.monotonic() < give_up, f"{what}: not within {WAIT_S} s"
-        time.sleep(0.01)
 
 
 def test_a_server_that_repeats_the_state_makes_the_robot_stand(cell: CellConfig, written: Write) -> None:
@@ -218,7 +201,7 @@ def test_a_failing_server_is_told_and_tried_again(cell: CellConfig, written: Wri
         with pytest.raises(DexError, match="out of memory .*layer 7") as refused:
             policy.infer(observation_of(cell))
         assert refused.value.code == "remote_error" and "\x1b" not in str(refused.value)
-        until(lambda: policy.health() is None, "connected anew")
+        wait_for(lambda: policy.health() is None, "connected anew", WAIT_S)
         policy.infer(observation_of(cell))
         assert len(server.headers) == 2
 
@@ -264,7 +247,7 @@ def test_a_server_that_says_nothing_any_more_is_connected_to_anew(cell: CellConf
                     policy.infer(observation_of(cell))
             stuck[0] = False
             gate.set()
-            until(lambda: policy.health() is None, "connected anew")
+            wait_for(lambda: policy.health() is None, "connected anew", WAIT_S)
             policy.infer(observation_of(cell))
             assert len(server.headers) >= 2
 
@@ -274,14 +257,14 @@ def test_a_server_that_goes_is_lost_at_once_and_found_again(cell: CellConfig, wr
         policy = open_foreign(written(openpi_description(server.url)), cell)
         port = server.port
     try:
-        until(lambda: policy.health() is not None, "the loss")  # a sign of life is missing, though nobody asked
+        wait_for(lambda: policy.health() is not None, "the loss", WAIT_S)  # a sign of life is missing, though nobody asked
         assert policy.health().startswith("policy_lost: ")
         started = time.monotonic()
         with pytest.raises(DexError) as lost:
             policy.infer(observation_of(cell))
         assert lost.value.code == "policy_lost" and time.monotonic() - started < 0.5
         with running(port=port):
-            until(lambda: policy.health() is None, "connected anew")
+            wait_for(lambda: policy.health() is None, "connected anew", WAIT_S)
             assert policy.infer(observation_of(cell)).chunk.steps == STEPS
     finally:
         policy.close()
@@ -296,7 +279,7 @@ def test_a_server_that_is_not_there_yet_does_not_stop_the_start(cell: CellConfig
     with opened(written(description), cell) as policy:
         assert "cannot be reached" in policy.health()
         with running(port=port):
-            until(lambda: policy.health() is None, "the first connection")
+            wait_for(lambda: policy.health() is None, "the first connection", WAIT_S)
 
 
 def test_a_server_that_comes_back_as_another_is_refused(cell: CellConfig, written: Write) -> None:
@@ -305,7 +288,7 @@ def test_a_server_that_comes_back_as_another_is_refused(cell: CellConfig, writte
         port = server.port
     try:
         with running(port=port, metadata={"model": "another"}):
-            until(lambda: (policy.health() or "").startswith("remote_mismatch"), "the refusal")
+            wait_for(lambda: (policy.health() or "").startswith("remote_mismatch"), "the refusal", WAIT_S)
             with pytest.raises(DexError, match="another") as refused:
                 policy.infer(observation_of(cell))
             assert refused.value.code == "remote_mismatch"
@@ -330,7 +313,7 @@ def test_hostile_frames_are_refused_without_being_stored(cell: CellConfig, writt
                 policy.infer(observation_of(cell))
             assert refused.value.code in ("remote_invalid", "policy_lost", "remote_mismatch")
             hostile[0] = False
-            until(lambda: policy.health() is None, "connected anew")
+            wait_for(lambda: policy.health() is None, "connected anew", WAIT_S)
             policy.infer(observation_of(cell))
 
 
