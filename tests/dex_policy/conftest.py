@@ -50,6 +50,7 @@ class FakeCell(Node):
         self.picture_age_s = 0.0
         self.send_pictures = self.send_joints = True
         self.joint_value: float | None = None
+        self.joints_move = False
         self.alive = {"gate", "policy", "camera", "left_decoder", "right_decoder", *cell.interfaces}
         self.safety = SafetyState(mode=SafetyState.IDLE)
         self.gate_reply = self.policy_reply = ("", "")
@@ -126,6 +127,8 @@ class FakeCell(Node):
             message = joint_state_to_msg(JointState(interface.names, np.array(interface.home), np.zeros(n), np.zeros(n), self._now_ns()))
             if self.joint_value is not None:
                 message.position[0] = self.joint_value
+            if self.joints_move:
+                message.position[0] += 0.1 * np.sin(6.0 * self._now_ns() / 1e9)
             self._joints[name].publish(message)
 
     def _tick_beats(self) -> None:

@@ -116,7 +116,7 @@ def _far(fakes: Any) -> None:
 
 
 def _frozen(fakes: Any) -> None:
-    fakes.picture_lives, fakes.joint_value = False, 0.1
+    fakes.picture_lives, fakes.joints_move = False, True
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,8 @@ def _frozen(fakes: Any) -> None:
 )
 def test_bad_observations_make_no_chunk_and_it_recovers_by_itself(bench: Any, fault: Callable[[Any], None], reasons: set[str]) -> None:
     with bench(PolicyNode, serve_policy=False) as (_, fakes):
-        good = dict(picture=fakes.picture.copy(), picture_age_s=0.0, send_pictures=True, send_joints=True, joint_value=None, picture_lives=True)
+        changes = ("picture_age_s", "send_pictures", "send_joints", "joint_value", "joints_move", "picture_lives")
+        good = {"picture": fakes.picture.copy(), **{name: getattr(fakes, name) for name in changes}}
         assert ask(fakes, "g1").accepted
         wait_for(lambda: len(fakes.chunks) >= 1, "first chunk", 10.0)
         fault(fakes)

@@ -12,6 +12,7 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Empty
+from std_srvs.srv import Trigger
 
 from dex_msgs.action import RunTask
 from dex_ros.testing import ros_domain, spinning, wait_for
@@ -24,6 +25,29 @@ pytestmark = [pytest.mark.ros, pytest.mark.timeout(60)]
 def node() -> Iterator[Node]:
     with ros_domain(59) as context:
         yield Node("shared", context=context)
+
+
+def test_a_node_that_somebody_still_refers_to_leaves_the_graph_with_its_domain() -> None:
+    kept: list[object] = []
+    for _ in range(2):
+        with ros_domain(59) as context:
+            node = Node("kept", context=context)
+            kept.append((node, node.create_publisher(Empty, "news", 10), ActionServer(node, RunTask, "work", lambda _goal: RunTask.Result())))
+            wait_for(lambda n=node: n.count_publishers("news"), "the own publisher")
+            assert node.count_publishers("news") == 1
+            assert node.count_services("work/_action/send_goal") == 1
+    with ros_domain(59) as context:
+        node = Node("next", context=context)
+        client = node.create_client(Trigger, "nobody")
+        assert not client.wait_for_service(0.5)  # time enough for discovery within one machine
+        assert not node.count_publishers("news") and not node.count_services("work/_action/send_goal")
+    assert len(kept) == 2
+
+
+def test_a_node_that_was_destroyed_before_is_left_alone() -> None:
+    with ros_domain(59) as context:
+        node = Node("gone", context=context)
+        node.destroy_node()
 
 
 def test_an_entity_destroyed_while_the_wait_set_is_made_does_not_end_the_executor(node: Node) -> None:

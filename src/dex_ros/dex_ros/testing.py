@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -40,16 +41,53 @@ def wait_for(predicate: Callable[[], T], who: str, timeout_s: float = 5.0, poll_
 
 @contextmanager
 def ros_domain(domain_id: int) -> Iterator[Context]:
-    """A fresh rclpy context on ``domain_id``; child processes get it by ROS_DOMAIN_ID."""
+    """A fresh rclpy context on ``domain_id``; child processes get it by ROS_DOMAIN_ID.
+
+    At the end it destroys the nodes that were made in it and left: whoever still refers to one (a fixture, the traceback of a failed test,
+    a cycle that the collector has not come to) would keep its publishers in the graph, and the next test would meet them.
+    """
     before = os.environ.get("ROS_DOMAIN_ID")
     os.environ["ROS_DOMAIN_ID"] = str(domain_id)
     context = Context()
     rclpy.init(context=context, domain_id=domain_id)
     try:
-        yield context
+        with _noting_nodes() as made:
+            yield context
     finally:
+        for node in [n for n in made if n.context is context]:
+            _destroy(node)
         rclpy.try_shutdown(context=context)
         os.environ.pop("ROS_DOMAIN_ID") if before is None else os.environ.__setitem__("ROS_DOMAIN_ID", before)
+
+
+@contextmanager
+def _noting_nodes() -> Iterator[weakref.WeakSet[Node]]:
+    """Every node that is made meanwhile; rclpy keeps no list."""
+    made: weakref.WeakSet[Node] = weakref.WeakSet()
+    make = Node.__init__
+
+    def _noted(node: Node, *args: Any, **kwargs: Any) -> None:
+        make(node, *args, **kwargs)
+        made.add(node)
+
+    Node.__init__ = _noted
+    try:
+        yield made
+    finally:
+        Node.__init__ = make
+
+
+def _destroy(node: Node) -> None:
+    """Destroys a node and its action servers and clients, which rclpy leaves; nothing when that was done already."""
+    try:
+        with node.handle:
+            pass
+    except InvalidHandle:
+        return
+    for waitable in list(node.waitables):
+        if hasattr(waitable, "destroy"):
+            waitable.destroy()
+    node.destroy_node()
 
 
 class _WithoutEvents(MultiThreadedExecutor):
