@@ -33,6 +33,8 @@ def test_the_replay_of_a_recording_sees_what_the_live_node_saw(bench: Any, cell:
         recorder = subprocess.Popen(command)
         try:
             wait_for(lambda: any(b.pid == recorder.pid and b.state == 3 for b in beats), "the recorder", 60.0)
+            streams = (fakes._image, *fakes._joints.values())
+            wait_for(lambda: all(p.get_subscription_count() == 2 for p in streams), "the recorder beside the policy on every stream")
             steps = iter(range(10**9))
             fakes.create_timer(0.02, lambda: setattr(fakes, "joint_value", 0.2 + 0.1 * math.sin(0.1 * next(steps))))
             client = fakes.create_client(SetGoal, names.POLICY_SET_GOAL)
