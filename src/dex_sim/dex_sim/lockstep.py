@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode.pose import PoseDecoder
-from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import ShapeError
 from dex_core.images import crop_and_resize
+from dex_core.rot6d import tool_pose_columns
 from dex_core.types import frozen_array
 from dex_sim.executor import CONTROL_HZ, INTERFACES, Executor, LinearExecutor
 from dex_sim.expert_path import DT_S, STEPS

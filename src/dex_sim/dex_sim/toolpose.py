@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dex_core.config import CellConfig
 from dex_core.decode.mounted import ArmInWorld, MountedHand
-from dex_core.decode.rot6d import pose_columns, tool_poses_from_columns
+from dex_core.rot6d import pose_columns, tool_poses_from_columns
 
 Array = NDArray[np.float64]
 

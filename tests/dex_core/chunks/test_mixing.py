@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dex_core.chunks import Committed
 from dex_core.chunks.mixing import commit, ensemble_chunks, fade_chunks, rows_at
 from dex_core.chunks.rotation import mean_rotation, rotation_exp, rotation_log
-from dex_core.decode.rot6d import rotation_from_columns, tool_pose_columns
 from dex_core.errors import ShapeError
+from dex_core.rot6d import rotation_from_columns, tool_pose_columns
 from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice
 
 NS = 1_000_000_000

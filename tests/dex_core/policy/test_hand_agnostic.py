@@ -14,10 +14,10 @@ from dex_core.bundle.testing import write_fixture_pair, write_latent_fixture
 from dex_core.config import CellConfig, load_cell
 from dex_core.decode import POSE_COLUMNS, LatentDecoder, MountedHand, PoseDecoder, pose_columns
 from dex_core.decode.mounted import ArmInWorld, grasp_in_root, homogeneous
-from dex_core.decode.rot6d import tool_pose_columns
 from dex_core.errors import BundleError, DexError
 from dex_core.policy import ChunkPolicy, MeasuredPoses, Observation
 from dex_core.policy.hands import HandLatents
+from dex_core.rot6d import tool_pose_columns
 from dex_core.types import JointState
 
 STAMP = 1_700_000_000_000_000_000

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.bundle.manifest import Embodiment, Graph, Tensor
+from dex_core.bundle.rotations import turn_wrists
 from dex_core.bundle.stats import Statistic
 from dex_core.config.strict import build
 from dex_core.runtime import OnnxSession
+from dex_core.transforms import tensor_normaliser
 
 COUNT = 3
 Case = tuple[dict[str, NDArray], dict[str, NDArray]]
@@ -26,8 +28,9 @@ def make_cases(
     stats: Mapping[str, Statistic],
     embodiments: Mapping[str, Embodiment],
     ids: int,
+    normalised: bool = False,
 ) -> list[Case]:
-    """Random inputs of several batches and what comes out.
+    """Random inputs of several batches and what comes out. Wrists are turned any way.
 
     Args:
         name: of the graph, e.g. ``left_inspire/encoder``. graph: its entry of a manifest, ``file`` and ``golden`` left out.
@@ -35,6 +38,7 @@ def make_cases(
         stats: joints and poses are drawn from min to max of their records, where there are any.
         embodiments: joints of an encoder are drawn inside their limits.
         ids: integers are drawn below it.
+        normalised: the graph takes its inputs normalised by ``stats``.
 
     Raises:
         DexError: the file does not run as its entry says.
@@ -46,6 +50,9 @@ def make_cases(
     for number in range(COUNT):
         lengths = {axis: min(low + number, high) for axis, (low, high) in spec.dynamic.items()}
         inputs = {t.name: _draw(rng, t, lengths, stats, embodiments.get(name.rsplit("/", 1)[0]), ids) for t in spec.inputs}
+        for tensor in (t for t in spec.inputs if t.slices):
+            values = turn_wrists(rng, tensor.slices, inputs[tensor.name])
+            inputs[tensor.name] = (tensor_normaliser(tensor, stats)(values) if normalised else values).astype(np.float32)
         out.append((inputs, session.run(inputs)))
     return out
 

@@ -19,6 +19,7 @@ from dex_core.bundle.manifest import parse_manifest
 from dex_core.bundle.opening import check_formats, check_graphs, drop_large_graphs, open_sessions, run_limits, tune_sessions, words_of_settings
 from dex_core.bundle.picker import GRAPH as PICKER
 from dex_core.bundle.picker import check_picker_probes
+from dex_core.bundle.rotations import check_rotations
 from dex_core.bundle.segmentation import check_segmentation_probes
 from dex_core.bundle.signature import check_signature
 from dex_core.bundle.space import check_space
@@ -121,7 +122,10 @@ def _golden(b: Bundle) -> str:
     drop_large_graphs(b)
     with run_limits(b):
         worst = max(probes.check_parity(s, b.golden(name)) for name, s in b.sessions.items())
-    return f"largest error {worst:.2g}"
+    outside = b.stats if b.manifest.normalisation and not b.manifest.normalisation.inside_graph else {}
+    graphs = b.manifest.graphs.items()
+    poses = sum(check_rotations(spec, probes.unpack_cases(b.golden(name), spec.golden.file), outside) for name, spec in graphs)
+    return f"largest error {worst:.2g}" + (f", rotations in {poses} slices tell rows from columns" if poses else "")
 
 
 def _determinism(b: Bundle) -> str:

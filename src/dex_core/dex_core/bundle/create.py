@@ -222,7 +222,10 @@ def _take_golden(draft: Draft, folder: Path) -> None:
             else:
                 spec = {k: v for k, v in entry.items() if k != "golden"}
                 ids, stats = int(words.get("buckets", 2)), draft.stats or {}
-                draft.golden[name] = make_cases(name, spec, str(path), stats=stats, embodiments=draft.embodiments, ids=ids)
+                outside = not (draft.manifest.get("normalisation") or {}).get("inside_graph", True)
+                draft.golden[name] = make_cases(
+                    name, spec, str(path), stats=stats, embodiments=draft.embodiments, ids=ids, normalised=outside and bool(stats)
+                )
                 draft.made.append(name)
         except DexError as error:
             draft.missing.append(f"graphs.{name}: {error}")

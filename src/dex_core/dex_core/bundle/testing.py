@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from dex_core import text
-from dex_core.bundle.manifest import Embodiment, Graph, parse_manifest
+from dex_core.bundle.manifest import Embodiment, Graph, Slice, parse_manifest
+from dex_core.bundle.rotations import turn_wrists
 from dex_core.bundle.stats import Statistic
 from dex_core.bundle.write import write_bundle
 from dex_core.config.cell import CellConfig, Interface
@@ -188,18 +189,16 @@ def write_policy_fixture(
     )
     stats = _policy_stats(arms, arm_slices, latent_slices, shown)
     middle = np.concatenate([stats[f"{shown}/{name}"].mean for name, _ in arms])
-    cases = [_policy_case(shown, middle, len(hands), chunk, b) for b in (1, 2)]
+    columns = build(Graph, {**spec, "file": "x.onnx", "golden": {"file": "x.npz"}}, "fixture").inputs[2].slices
+    cases = [_policy_case(shown, columns, middle, len(hands), chunk, b) for b in (1, 2)]
     return write_bundle(
         folder,
         data,
         graphs={"policy": model},
         golden={"policy": golden_cases(spec, model, cases)},
-        embodiments={}
-        if wrist_poses
-        else {f"{i.side}_{i.robot.name}": Embodiment.of(i.robot.name, i.side, i.robot.actuated, i.limits) for _, i in arms},
+        embodiments={f"{i.side}_{i.robot.name}": Embodiment.of(i.robot.name, i.side, i.robot.actuated, i.limits) for _, i in arms if not wrist_poses},
         stats=stats,
-        scores={"fixture": True},
-        licence_text="Apache-2.0\n",
+        scores={"fixture": True}, licence_text="Apache-2.0\n",
     )
 
 
@@ -258,12 +257,13 @@ def _hold_constants(ramp: NDArray, chunk: int, hands: int) -> dict[str, NDArray]
     }
 
 
-def _policy_case(shown: str, middle: NDArray, hands: int, chunk: int, batch: int) -> dict[str, NDArray]:
+def _policy_case(shown: str, columns: Sequence[Slice], middle: NDArray, hands: int, chunk: int, batch: int) -> dict[str, NDArray]:
     rng = np.random.default_rng(batch)
+    measured = turn_wrists(rng, columns, middle + rng.uniform(-0.1, 0.1, (batch, middle.size)))
     return {
         "image": rng.integers(0, 255, (batch, 224, 224, 3), dtype=np.uint8),
         "tokens": np.repeat(text.tokenize("push the two cans"), batch, axis=0),
-        shown: (middle + rng.uniform(-0.1, 0.1, (batch, middle.size))).astype(np.float32),
+        shown: measured.astype(np.float32),
         "previous_latents": rng.standard_normal((batch, hands, chunk, DIM)).astype(np.float32),
     }
 

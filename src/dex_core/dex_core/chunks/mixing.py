@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from dex_core.chunks.committed import Committed
 from dex_core.chunks.rotation import mean_rotation
-from dex_core.decode.rot6d import rot6d_columns, rotation_from_columns
 from dex_core.errors import ShapeError
+from dex_core.rot6d import rot6d_columns, rotation_from_columns
 from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice, Array
 
 HELD_SPACES = ("token",)

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from dex_core.config.cell import CellConfig
 from dex_core.decode.mounted import ArmInWorld, MountedHand
-from dex_core.decode.rot6d import pose_columns, poses_from_columns
 from dex_core.errors import ShapeError
 from dex_core.kinematics.arm_ik import ArmIk
+from dex_core.rot6d import pose_columns, poses_from_columns
 from dex_core.types import Array, frozen_array
 
 TOLERANCE_M, TOLERANCE_RAD = 1e-3, 1.75e-3

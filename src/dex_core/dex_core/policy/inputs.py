@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from dex_core.bundle.load import Bundle
 from dex_core.bundle.manifest import ImageSpec, Slice
-from dex_core.decode.rot6d import pose_columns
 from dex_core.policy.base import Observation
 from dex_core.policy.observation import ObservationRefused, check_picture, joints_in_order
+from dex_core.rot6d import pose_columns
 from dex_core.text import tokenize
 from dex_core.transforms import picture_input, tensor_normaliser
 from dex_core.types import Array, frozen_array

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numpy.typing import NDArray
 
 from dex_core.config.strict import choice
-from dex_core.decode.rot6d import pose_columns, poses_from_columns, rot6d_columns, rot6d_rows, rotation_from_columns, rotation_from_rows
+from dex_core.rot6d import pose_columns, poses_from_columns, rot6d_columns, rot6d_rows, rotation_from_columns, rotation_from_rows
 from dex_core.types import Array
 
 

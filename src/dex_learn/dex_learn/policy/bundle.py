@@ -15,9 +15,10 @@ import torch
 
 from dex_core import text
 from dex_core.bundle import Bundle, Statistic, load_bundle, write_bundle
+from dex_core.chunks.rotation import rotation_exp
 from dex_core.config import CellConfig
 from dex_core.config.strict import to_plain
-from dex_core.decode import POSE_COLUMNS, tool_pose_columns
+from dex_core.decode import POSE_COLUMNS, pose_columns, poses_from_columns, tool_pose_columns
 from dex_learn.export import IR_VERSION, OPSET, Case, check_parity, run_torch, to_onnx
 from dex_learn.policy.codes import HandCode
 from dex_learn.policy.draw import Pictures
@@ -28,6 +29,7 @@ from dex_learn.policy.trunk import TabletopPolicy
 
 NAME = "xl_vla_tabletop"
 PARITY = 1e-4
+TILT_RAD = 0.5
 OFFSET = 1.0
 MARGIN_M = 0.1
 BUDGET_MS = 100.0
@@ -53,21 +55,31 @@ def export_graph(policy: TabletopPolicy, cases: Sequence[Case]) -> tuple[bytes, 
 
 
 def golden_cases(policy: TabletopPolicy, pictures: Pictures, states: States, phrases: tuple[tuple[str, ...], ...]) -> list[Case]:
-    """Two cases of batch 1 and 2: drawn pictures, and states of the training (not of the same instants, which the graph does not mind)."""
+    """Cases of batch 1 and 2: drawn pictures, and states of the training (not of the same instants, which the graph does not mind); in the
+    last the hands are tilted, as they never were in training: pointing straight down, a rotation is its own transpose.
+    """
     words, generator = Sentences.of(phrases), torch.Generator().manual_seed(3)
     cases, first = [], 0
-    for batch in (1, 2):
+    for batch, tilt_rad in ((1, 0.0), (2, 0.0), (1, TILT_RAD)):
         rows = slice(first, first + batch)
         c, s = states.tools[rows, :, 3:4], states.tools[rows, :, 4:]
         poses = torch.cat([states.tools[rows, :, :3], c, s, 0.0 * c, s, -c, 0.0 * c], dim=2).reshape(batch, 18)
         hands = states.previous[rows][:, :, torch.arange(STEPS) * states.previous.shape[2] // STEPS]  # (B, 2, 64, D)
         inputs = {
-            "image": pictures.image[rows], "tokens": words.draw(states.task[rows], generator).numpy(), "poses": poses.numpy(),
+            "image": pictures.image[rows], "tokens": words.draw(states.task[rows], generator).numpy(), "poses": tilted(poses.numpy(), tilt_rad),
             "previous_latents": np.ascontiguousarray(hands.numpy()),
         }
         cases.append((inputs, run_torch(policy, inputs, ["chunk"])))
         first += batch
     return cases
+
+
+def tilted(columns: np.ndarray, angle_rad: float) -> np.ndarray:
+    """(..., 18) columns of two wrist poses, both turned about the world's x axis; positions stay."""
+    poses = poses_from_columns(columns.reshape(*columns.shape[:-1], 2, 9))
+    turn = rotation_exp(np.array([angle_rad, 0.0, 0.0]))
+    poses[..., :3, :3] = turn @ poses[..., :3, :3]
+    return pose_columns(poses).reshape(columns.shape).astype(np.float32)
 
 
 def write_policy(

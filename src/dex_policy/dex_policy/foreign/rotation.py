@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from dex_core.decode.rot6d import rot6d_columns, rot6d_rows, rotation_from_columns, rotation_from_rows
 from dex_core.errors import DexError
+from dex_core.rot6d import rot6d_columns, rot6d_rows, rotation_from_columns, rotation_from_rows
 from dex_core.types import Array
 
 QUATERNION_TOLERANCE = 0.1

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dex_core.decode.rot6d import (
+from dex_core.errors import DexError, NonFiniteError, ShapeError
+from dex_core.rot6d import (
     POSE_COLUMNS,
     pose_columns,
     poses_from_columns,
@@ -17,7 +18,6 @@ from dex_core.decode.rot6d import (
     tool_pose_columns,
     tool_poses_from_columns,
 )
-from dex_core.errors import DexError, NonFiniteError, ShapeError
 
 # Rz(30 deg) Ry(-20 deg) Rx(50 deg). No two entries are alike, so nothing read transposed or in another order passes.
 GOLDEN = np.array([[0.81379768, -0.54829474, 0.19262973], [0.46984631, 0.42566908, -0.7733371], [0.34202014, 0.71984631, 0.60402277]])
