@@ -25,8 +25,8 @@ from dex_ros.diagnostics import ERROR, OK, WARN, Diagnostics
 from dex_ros.heartbeat import HeartbeatThread
 
 UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = 1, 2, 3, 4
-RETRIED_CODES = ("connection_lost", "connection_refused", "deadline", "device_error")
-"""A start that failed for one of these is tried again: the device may still be starting."""
+RETRIED_CODES = ("connection_lost", "connection_refused", "deadline", "device_error", "policy_lost")
+"""A start that failed for one of these is tried again: the device, or the server that runs the policy, may still be starting."""
 RETRY_PERIOD_S = 1.0
 SPIN_S = 0.25
 """Longest round of the executor; a fourth of what makes a node look hung."""
@@ -66,6 +66,7 @@ class DexNode(LifecycleNode):
         self.declare_parameter("autostart", True, fixed)
         self._cell: CellConfig | None = None
         self._collected = False
+        self._told_failure = ""
         self.diagnostics = Diagnostics(self)
         self.heartbeat = HeartbeatThread(self)
         self.diagnostics.set("lifecycle", WARN, "unconfigured")
@@ -154,7 +155,7 @@ class DexNode(LifecycleNode):
         try:
             action()
         except DexError as error:
-            self.get_logger().error(f"{name} failed [{error.code}]: {error}")
+            self._tell_failure(f"{name} failed [{error.code}]: {error}", again=error.code in RETRIED_CODES)
             self.diagnostics.set("lifecycle", ERROR, f"{name} failed: {error}", {"code": error.code})
             self.heartbeat.reason = error.code
             return TransitionCallbackReturn.FAILURE
@@ -163,9 +164,15 @@ class DexNode(LifecycleNode):
             self.diagnostics.set("lifecycle", ERROR, f"{name} raised {sys.exc_info()[1]!r}", {"code": "internal_error"})
             self.heartbeat.reason = "internal_error"
             return TransitionCallbackReturn.FAILURE
-        self.heartbeat.reason = ""
+        self.heartbeat.reason = self._told_failure = ""
         self.diagnostics.set("lifecycle", OK if name == "activate" else WARN, f"{_TRANSITIONS[name]} done")
         return TransitionCallbackReturn.SUCCESS
+
+    def _tell_failure(self, words: str, again: bool) -> None:
+        """Once, however often the same is tried: what is still wrong is in /diagnostics."""
+        if words != self._told_failure:
+            self._told_failure = words
+            self.get_logger().error(words + ("; tried again until it succeeds" if again and self.get_parameter("autostart").value else ""))
 
     def autostart(self) -> None:
         """Configures and activates when the parameter ``autostart`` asks for it and the node is not there yet."""

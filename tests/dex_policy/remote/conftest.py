@@ -5,15 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tests.dex_policy.remote.servers import HASH, GrpcServer, HttpServer, Model
 
 from dex_core.bundle.manifest import Graph
-from dex_core.config import PolicyServerConfig
+from dex_core.bundle.testing import write_fixture_pair
+from dex_core.config import CellConfig, PolicyServerConfig, load_cell
 from dex_core.config.strict import build
+from dex_policy.loading import open_policy
 from dex_policy.remote.session import RemoteSession
+
+
+@pytest.fixture(scope='module')
+def cell(tmp_path_factory) -> CellConfig:
+    base = load_cell('xarm_bimanual')
+    latent, policy = write_fixture_pair(Path(tmp_path_factory.mktemp('models')), base)
+    return replace(base, policy=replace(base.policy, bundle=str(policy), latent_bundle=str(latent), provider='cpu'))
+
+
+@pytest.fixture(scope='module')
+def local(cell):
+    return open_policy(cell)
 
 
 @pytest.fixture

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent import futures
+from dataclasses import replace
 
 import numpy as np
 
-from dex_policy.remote.wire import DATATYPES
+from dex_core.config import CellConfig, PolicyServerConfig
+from dex_policy.remote.wire import DATATYPES, STAMP_KEYS, declared
 
 HASH = 'a' * 64
 NAMES = {word: np.dtype(name) for name, word in DATATYPES.items()}
@@ -35,6 +38,28 @@ class Model:
         self.entered.set()
         self.gate.wait(30.0)
         return {'y': 2 * inputs['x'] + inputs['k'].sum(axis=1, keepdims=True).astype(np.float32)}
+
+
+class BundleModel(Model):
+    """The graph of a real bundle."""
+
+    def __init__(self, bundle):
+        super().__init__()
+        self.session = bundle.sessions['policy']
+        self.inputs, self.outputs = ([{**declared(t)._asdict(), 'shape': list(declared(t).shape)} for t in side]
+                                     for side in (self.session.spec.inputs, self.session.spec.outputs))
+        self.hash = self.version = bundle.hash
+
+    def infer(self, inputs):
+        self.asked += 1
+        now = time.time_ns()
+        self.parameters = dict(zip(STAMP_KEYS, (now,) * 4, strict=True))
+        return self.session.run(inputs)
+
+
+def on(cell: CellConfig, server: HttpServer, **options) -> CellConfig:
+    config = PolicyServerConfig(server.url, **{'deadline_s': 5.0, 'heartbeat_s': 0.05, **options})
+    return replace(cell, policy=replace(cell.policy, server=config))
 
 
 Hostile = Callable[[socket.socket, dict], None]

@@ -3,56 +3,22 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from tests.dex_policy.remote.conftest import wait_for
-from tests.dex_policy.remote.servers import HttpServer, Model
+from tests.dex_policy.remote.servers import BundleModel, HttpServer, on
 
-from dex_core.bundle.testing import write_fixture_pair
-from dex_core.config import CellConfig, PolicyServerConfig, load_cell
 from dex_core.errors import BundleError, ConfigError, DexError
 from dex_core.policy import Observation, Policy
 from dex_core.policy.runtime import mounted_hands
 from dex_core.types import JointState
 from dex_policy.loading import facts_of, open_policy
-from dex_policy.remote.wire import STAMP_KEYS, declared
 from dex_policy.serving import PolicyServer
 
 TEXT = 'Push the two tomato cans together'
 STAMP = 1_700_000_000_000_000_000
-
-
-@pytest.fixture(scope='module')
-def cell(tmp_path_factory) -> CellConfig:
-    base = load_cell('xarm_bimanual')
-    latent, policy = write_fixture_pair(Path(tmp_path_factory.mktemp('models')), base)
-    return replace(base, policy=replace(base.policy, bundle=str(policy), latent_bundle=str(latent), provider='cpu'))
-
-
-@pytest.fixture(scope='module')
-def local(cell):
-    return open_policy(cell)
-
-
-class BundleModel(Model):
-    """The fake server's model is the bundle's own graph."""
-
-    def __init__(self, bundle):
-        super().__init__()
-        self.session = bundle.sessions['policy']
-        self.inputs, self.outputs = ([{**declared(t)._asdict(), 'shape': list(declared(t).shape)} for t in side]
-                                     for side in (self.session.spec.inputs, self.session.spec.outputs))
-        self.hash = self.version = bundle.hash
-
-    def infer(self, inputs):
-        self.asked += 1
-        now = time.time_ns()
-        self.parameters = dict(zip(STAMP_KEYS, (now,) * 4, strict=True))
-        return self.session.run(inputs)
 
 
 @pytest.fixture
@@ -61,11 +27,6 @@ def server(local, stack) -> HttpServer:
     made.model.extensions = ['binary_tensor_data']
     stack.callback(made.stop)
     return made
-
-
-def on(cell: CellConfig, server: HttpServer, **options) -> CellConfig:
-    config = PolicyServerConfig(server.url, **{'deadline_s': 5.0, 'heartbeat_s': 0.05, **options})
-    return replace(cell, policy=replace(cell.policy, server=config))
 
 
 @pytest.fixture
