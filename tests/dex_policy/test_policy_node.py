@@ -301,3 +301,19 @@ def test_diagnostics_tell_where_the_time_of_chunks_goes(bench: Any, slow_ms: int
     values = {v.key: v.value for v in told.values}
     assert 1 <= int(values["chunks"]) <= LEAST_CHUNKS + 5 and values["inferred"].startswith("20.0 20.0 20.0 ms")
     assert (values["worst"] == "first_command") is bool(slow_ms)
+
+
+def test_a_chunk_that_the_gate_refuses_is_followed_by_another_and_not_waited_out(bench: Any, cell: CellConfig) -> None:
+    patient = replace(cell, control=replace(cell.control, schedule="synchronous"))  # asks when a chunk of 3.2 s has been executed
+    with bench(PolicyNode, patient, serve_policy=False) as (_, fakes):
+        assert ask(fakes, "g1").accepted
+        told = {0}
+
+        def refuse_the_newest() -> None:
+            newest = max((m.sequence for m in fakes.chunks), default=0)
+            if newest not in told:
+                told.add(newest)
+                fakes.report(goal_id="g1", sequence=newest, accepted=False, reason="limit")
+
+        fakes.create_timer(0.05, refuse_the_newest)
+        wait_for(lambda: len(fakes.chunks) >= 4, "four chunks, of which nothing is executed", 8.0)

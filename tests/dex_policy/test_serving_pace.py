@@ -102,3 +102,26 @@ def test_a_new_goal_begins_with_nothing_committed(cell: CellConfig) -> None:
     server.due(NS)
     step(server, 1.0)
     assert server.policy.told == [None]
+
+
+@pytest.mark.parametrize("schedule", ["synchronous", "blending"])
+def test_a_chunk_that_the_gate_refused_is_not_waited_for(cell: CellConfig, schedule: str) -> None:
+    server = served(cell, schedule, continues=True)
+    step(server, 0.0)
+    period_s = cell.policy.replan_period_s
+    assert not server.note_refused("g", 7, 0) and not server.note_refused("other", 1, 0), "not the newest"
+    assert server.note_refused("g", 1, round(0.01 * NS))
+    assert not server.due(round((period_s - 0.05) * NS)), "not more often than every period, however often it is refused"
+    assert server.due(round((period_s + 0.01) * NS))
+    step(server, period_s + 0.05)
+    assert server.policy.told[-1] is None, "what was refused is not continued"
+    assert not server.note_refused("g", 1, round(NS)), "an old one"
+
+
+def test_a_refusal_that_comes_late_makes_the_next_due_at_once(cell: CellConfig) -> None:
+    server = served(cell, "synchronous")
+    step(server, 0.0)
+    assert not server.due(round(1.0 * NS))
+    assert server.note_refused("g", 1, round(1.0 * NS)) and server.due(round(1.0 * NS))
+    server.end("g")
+    assert not server.note_refused("g", 1, round(1.1 * NS))

@@ -13,7 +13,7 @@ from dex_core.bundle.probes import Speed
 from dex_core.clock import NS, Priority
 from dex_core.errors import DexError
 from dex_core.policy import ObservationRefused, PolicySpec
-from dex_msgs.msg import ActionChunk, PolicyStatus
+from dex_msgs.msg import ActionChunk, ChunkReport, PolicyStatus
 from dex_msgs.srv import SetGoal
 from dex_policy.loading import facts_of, open_policy
 from dex_policy.observing_node import Observing
@@ -65,7 +65,7 @@ class PolicyNode(DexNode):
         self._tell_bundle(policy.spec)
         self._let_go()
         self._observing = Observing(self, self.cell, policy.spec)
-        self._latency = LatencyWatch(self, self.cell.policy)
+        self._latency = LatencyWatch(self, self.cell.policy, self._on_report)
         self._publish_status(PolicyStatus.INACTIVE)
 
     def activate(self) -> None:
@@ -115,8 +115,8 @@ class PolicyNode(DexNode):
         bundle, speed = self._bundle, self._bundle.speed if self._bundle else None
         values = {"hash": spec.bundle_hash, "checks": "; ".join(f"{r.number} {r.name}: {r.detail}" for r in bundle.report) if bundle else ""}
         values |= {"p50_ms": f"{speed.p50_ms:.2f}", "p99_ms": f"{speed.p99_ms:.2f}"} if speed else {}
-        version = f" {bundle.manifest.version}" if bundle else ""
-        self.diagnostics.set("bundle", OK if speed is None or speed.ok else WARN, f"{spec.name}{version} on {spec.provider}", values)
+        name = f"{spec.name} {bundle.manifest.version}" if bundle else spec.name
+        self.diagnostics.set("bundle", OK if speed is None or speed.ok else WARN, f"{name} on {spec.provider}", values)
 
     def _let_go(self) -> None:
         for part in (self._observing, self._latency):
@@ -153,6 +153,10 @@ class PolicyNode(DexNode):
             self._publish_status(self._state())
         self._wake.set()
         return response
+
+    def _on_report(self, report: ChunkReport) -> None:
+        if self._server is not None and not report.accepted and self._server.note_refused(report.goal_id, report.sequence, time.monotonic_ns()):
+            self._wake.set()
 
     def _work(self) -> None:
         """The inferring thread's outermost border: what goes wrong here ends the goal and shows."""
@@ -222,8 +226,7 @@ class PolicyNode(DexNode):
         try:
             observation = observing.build(stamp_ns, server.mounted)
         except DexError as error:
-            self._refused(error)
-            return
+            return self._refused(error)
         ready_ns = self.now_ns()
         prediction = server.step(observation, time.monotonic_ns(), ready_ns)
         if prediction is None:
@@ -247,8 +250,7 @@ class PolicyNode(DexNode):
             "policy", WARN if flags else OK, "serving, flagged" if flags else "serving", {
                 "flags": "; ".join(flags),
                 "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
-                "hand_changes": server.policy.hand_changes,
-                "refusals": dict(server.refusals),
+                "hand_changes": server.policy.hand_changes, "refusals": dict(server.refusals),
                 **facts_of(server.policy),
             },
         )

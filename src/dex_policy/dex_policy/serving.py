@@ -75,7 +75,7 @@ class PolicyServer:
         self._goal: Goal | None = None
         self._fresh_goal = False
         self._frozen = FrozenGuard()
-        self._due_ns = 0
+        self._due_ns = self._asked_ns = 0
         self._sequence = 0
         self._last_stamp_ns = 0
         self._latencies_ms = Window()
@@ -191,7 +191,7 @@ class PolicyServer:
             self._sequence += 1
             self._newest = prediction.chunk
             latency_ns = wall_ns - observation.stamp_ns + time.monotonic_ns() - asked_ns
-            self._due_ns = self._pacing.next_ns(now_ns, latency_ns / NS)
+            self._asked_ns, self._due_ns = now_ns, self._pacing.next_ns(now_ns, latency_ns / NS)
             self._latencies_ms.add(prediction.inference_ms)
             self._reason, self._detail = "", "; ".join(prediction.flags)
         return _with_digests(prediction, observation)
@@ -201,6 +201,17 @@ class PolicyServer:
         with self._lock:
             self.refusals[error.code] += 1
             self._reason, self._detail = error.code, str(error)
+
+    def note_refused(self, goal_id: str, sequence: int, now_ns: int) -> bool:
+        """The gate did not take a chunk. Where it is the newest, nothing of it is worth waiting for: the next one is due now, but not before a
+        period has passed since that one was asked for. True then.
+        """
+        with self._lock:
+            newest = self._newest
+            if newest is None or (goal_id, sequence) != (newest.goal_id, newest.sequence) or self._goal is None:
+                return False
+            self._newest, self._due_ns = None, min(self._due_ns, max(now_ns, self._asked_ns + round(self._config.replan_period_s * NS)))
+            return True
 
     def health(self) -> str | None:
         """None while goals can be served; else why not: the model failed and must be loaded anew, or a remote one is gone."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dex_core.config import PolicyConfig
 from dex_core.latency import LatencyBook, LatencyBudget
 from dex_core.latency.book import TOTAL
@@ -41,17 +43,23 @@ class LatencyWatch:
 
     Args:
         node: an executor runs its callbacks. config: with the budgets.
+        on_report: is given every chunk's report besides.
     """
 
-    def __init__(self, node: DexNode, config: PolicyConfig) -> None:
+    def __init__(self, node: DexNode, config: PolicyConfig, on_report: Callable[[ChunkReport], None] | None = None) -> None:
         self.book = book_of(config)
-        self._node = node
+        self._node, self._on_report = node, on_report
         self._told = 0
         self._subscriptions = [
-            node.create_subscription(ChunkReport, names.CHUNK_REPORT, lambda m: note_report(self.book, m), qos.REPORT),
+            node.create_subscription(ChunkReport, names.CHUNK_REPORT, self._take_report, qos.REPORT),
             node.create_subscription(ChunkLatency, names.CHUNK_LATENCY, lambda m: note_motion(self.book, m), qos.REPORT),
         ]
         self._timer = node.create_timer(TELL_PERIOD_S, self._tell)
+
+    def _take_report(self, report: ChunkReport) -> None:
+        note_report(self.book, report)
+        if self._on_report is not None:
+            self._on_report(report)
 
     def destroy(self) -> None:
         """Ends subscriptions and timer."""
