@@ -53,7 +53,7 @@ class FakeCell(Node):
         self.joints_move = False
         self.alive = {"gate", "policy", "camera", "left_decoder", "right_decoder", *cell.interfaces}
         self.safety = SafetyState(mode=SafetyState.IDLE)
-        self.gate_reply = self.policy_reply = ("", "")
+        self.gate_reply = self.policy_reply = self.check_reply = ("", "")
         self.answer_policy = True
         self.calls: list[tuple[str, str, bool]] = []
         self.chunks: list[ActionChunk] = []
@@ -82,8 +82,9 @@ class FakeCell(Node):
         self.create_service(SetGoal, names.GATE_SET_GOAL, self._on_gate, callback_group=ReentrantCallbackGroup())
 
     def serve_policy(self) -> None:
-        """Offers policy/set_goal."""
+        """Offers policy/set_goal and policy/check_goal."""
         self.create_service(SetGoal, names.POLICY_SET_GOAL, self._on_policy, callback_group=ReentrantCallbackGroup())
+        self.create_service(SetGoal, names.POLICY_CHECK_GOAL, self._on_check, callback_group=ReentrantCallbackGroup())
 
     def publish_safety(self, **changes: object) -> None:
         """Changes the gate's state and publishes it."""
@@ -142,6 +143,13 @@ class FakeCell(Node):
         if response.accepted:
             mode = SafetyState.RUNNING if request.active else SafetyState.IDLE
             self.publish_safety(mode=mode, goal_id=request.goal_id if request.active else "", reason="", cause="", detail="", latched=False)
+        return response
+
+    def _on_check(self, _request: SetGoal.Request, response: SetGoal.Response) -> SetGoal.Response:
+        if not self.answer_policy:
+            threading.Event().wait(3.0)
+        response.reason, response.detail = self.check_reply
+        response.accepted = not response.reason
         return response
 
     def _on_policy(self, request: SetGoal.Request, response: SetGoal.Response) -> SetGoal.Response:

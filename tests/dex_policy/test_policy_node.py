@@ -34,11 +34,13 @@ pytestmark = pytest.mark.ros
 INSTRUCTION = "Push the two tomato cans together"
 
 
-def ask(fakes: Any, goal_id: str, active: bool = True, instruction: str = INSTRUCTION) -> SetGoal.Response:
-    client = fakes.create_client(SetGoal, names.POLICY_SET_GOAL)
+def ask(
+    fakes: Any, goal_id: str, active: bool = True, instruction: str = INSTRUCTION, service: str = names.POLICY_SET_GOAL
+) -> SetGoal.Response:
+    client = fakes.create_client(SetGoal, service)
     assert client.wait_for_service(5.0)
     future = client.call_async(SetGoal.Request(goal_id=goal_id, instruction=instruction, active=active))
-    wait_for(future.done, "policy/set_goal")
+    wait_for(future.done, service)
     fakes.destroy_client(client)
     return future.result()
 
@@ -85,6 +87,19 @@ def test_unknown_instructions_are_refused_with_the_known_ones(bench: Any, instru
         if reason == "instruction_unknown":
             assert INSTRUCTION in reply.detail
         last_status(fakes, lambda s: s.state == PolicyStatus.REFUSED and s.reason == reason, "REFUSED")
+
+
+def test_a_goal_may_be_checked_without_any_change(bench: Any) -> None:
+    with bench(PolicyNode, serve_policy=False) as (node, fakes):
+        assert ask(fakes, "g1").accepted
+        known = ask(fakes, "", service=names.POLICY_CHECK_GOAL)
+        unknown = ask(fakes, "", instruction="make coffee", service=names.POLICY_CHECK_GOAL)
+        assert known.accepted and not known.reason, "though another goal is served"
+        assert not unknown.accepted and unknown.reason == "instruction_unknown" and INSTRUCTION in unknown.detail
+        assert not any(s.state == PolicyStatus.REFUSED for s in fakes.statuses)
+        assert ask(fakes, "g2").reason == "busy", "g1 is still served"
+        node.trigger_deactivate()
+        assert ask(fakes, "", service=names.POLICY_CHECK_GOAL).reason == "policy_lost"
 
 
 def _stale(fakes: Any) -> None:

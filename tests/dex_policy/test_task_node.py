@@ -325,6 +325,25 @@ def test_a_goal_with_wrong_numbers_takes_nobodys_place(bench: Any) -> None:
         assert (result.outcome, result.reason) == (RunTask.Result.REFUSED, "keepalive_invalid")
 
 
+def test_a_goal_that_the_policy_would_refuse_ends_nobodys_goal(bench: Any) -> None:
+    with bench(TaskNode) as (_, fakes):
+        first, second = Client(fakes), Client(fakes)
+        running = first.running()
+        fakes.check_reply = ("instruction_unknown", "'make coffee' is not known; known are 'push the cans'")
+        before = list(fakes.calls)
+        status, result = second.run(instruction="make coffee", preempt=True)
+        assert status == GoalStatus.STATUS_ABORTED and (result.outcome, result.reason) == (RunTask.Result.REFUSED, "instruction_unknown")
+        assert "push the cans" in result.detail and fakes.calls == before, "neither gate nor policy heard of it"
+        assert running.status == GoalStatus.STATUS_EXECUTING
+        fakes.check_reply = ("", "")
+        over = first.result_later(running)
+        handle = second.send(preempt=True)
+        wait_for(over.done, "the end of the first")
+        assert over.result().result.outcome == RunTask.Result.PREEMPTED
+        handle.cancel_goal_async()
+        assert second.result(handle)[1].outcome == RunTask.Result.CANCELLED
+
+
 def test_a_client_that_dies_in_mid_goal_is_missed(bench: Any) -> None:
     with bench(TaskNode) as (_, fakes):
         client = Client(fakes)

@@ -13,6 +13,23 @@ BEGIN_S = 5.0
 LOOK_S = 0.02
 
 
+class Ticket:
+    """Stands for one request: equal in the callback that accepts a goal and in the one that executes it, which get the same object.
+
+    Attributes:
+        request: kept, so that no other request can get its id.
+    """
+
+    def __init__(self, request: object) -> None:
+        self.request = request
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ticket) and self.request is other.request
+
+    def __hash__(self) -> int:
+        return id(self.request)
+
+
 class Turn(Enum):
     """What became of waiting for one's turn."""
 

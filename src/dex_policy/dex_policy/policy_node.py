@@ -12,10 +12,10 @@ from dex_core.bundle import Bundle
 from dex_core.bundle.probes import Speed
 from dex_core.clock import NS, Priority
 from dex_core.errors import DexError
-from dex_core.policy import ObservationRefused, PolicySpec
+from dex_core.policy import ObservationRefused
 from dex_msgs.msg import ActionChunk, ChunkReport, PolicyStatus
 from dex_msgs.srv import SetGoal
-from dex_policy.loading import facts_of, open_policy
+from dex_policy.loading import facts_of, open_policy, words_of
 from dex_policy.observing_node import Observing
 from dex_policy.serving import PolicyServer
 from dex_ros import names, qos
@@ -32,7 +32,7 @@ TELL_PERIOD_S = 0.2
 
 
 class PolicyNode(DexNode):
-    """Publishes ``action_chunk`` and ``policy_status``; serves ``policy/set_goal``."""
+    """Publishes ``action_chunk`` and ``policy_status``; serves ``policy/set_goal`` and ``policy/check_goal``, which changes nothing."""
 
     realtime_priority = Priority.ACTION
 
@@ -51,18 +51,19 @@ class PolicyNode(DexNode):
         self._chunks = self.create_publisher(ActionChunk, names.ACTION_CHUNK, qos.CHUNK)
         self._status = self.create_publisher(PolicyStatus, names.POLICY_STATUS, qos.LATCHED)
         self._service = self.create_service(SetGoal, names.POLICY_SET_GOAL, self._on_set_goal)
+        self._check_service = self.create_service(SetGoal, names.POLICY_CHECK_GOAL, self._on_check_goal)
 
     def configure(self) -> None:
         """Loads and verifies the cell's policy and latent bundles; every check of the loader must pass."""
-        if self._server is not None:
-            self._server.policy.close()
+        self._close_policy()
         try:
             policy, self._bundle = open_policy(self.cell, wall_clock_ns=self.now_ns)
         except DexError as error:
             self._publish_status(PolicyStatus.REFUSED, error.code, str(error))
             raise
         self._server = PolicyServer(policy, self.cell.policy, self.cell.control)
-        self._tell_bundle(policy.spec)
+        fast, text, values = words_of(policy.spec, self._bundle)
+        self.diagnostics.set("bundle", OK if fast else WARN, text, values)
         self._let_go()
         self._observing = Observing(self, self.cell, policy.spec)
         self._latency = LatencyWatch(self, self.cell.policy, self._on_report)
@@ -111,13 +112,6 @@ class PolicyNode(DexNode):
         except Exception as error:
             raise DexError(f"model {bundle.manifest.name!r} still fails: {error!r}", code="model_failed") from error
 
-    def _tell_bundle(self, spec: PolicySpec) -> None:
-        bundle, speed = self._bundle, self._bundle.speed if self._bundle else None
-        values = {"hash": spec.bundle_hash, "checks": "; ".join(f"{r.number} {r.name}: {r.detail}" for r in bundle.report) if bundle else ""}
-        values |= {"p50_ms": f"{speed.p50_ms:.2f}", "p99_ms": f"{speed.p99_ms:.2f}"} if speed else {}
-        name = f"{spec.name} {bundle.manifest.version}" if bundle else spec.name
-        self.diagnostics.set("bundle", OK if speed is None or speed.ok else WARN, f"{name} on {spec.provider}", values)
-
     def _let_go(self) -> None:
         for part in (self._observing, self._latency):
             if part is not None:
@@ -140,8 +134,7 @@ class PolicyNode(DexNode):
                 if request.active:
                     raise DexError("the policy node is not active", code="policy_lost")
             elif request.active:
-                goal = server.begin(request.goal_id, request.instruction)
-                response.detail = goal.known_as
+                response.detail = server.begin(request.goal_id, request.instruction).known_as
             elif not server.end(request.goal_id):
                 raise DexError(f"goal {server.goal.goal_id if server.goal else ''!r} is being served, not {request.goal_id!r}", code="wrong_goal")
             response.accepted = True
@@ -152,6 +145,15 @@ class PolicyNode(DexNode):
         else:
             self._publish_status(self._state())
         self._wake.set()
+        return response
+
+    def _on_check_goal(self, request: SetGoal.Request, response: SetGoal.Response) -> SetGoal.Response:
+        try:
+            if self._server is None or not self.is_active:
+                raise DexError("the policy node is not active", code="policy_lost")
+            response.detail, response.accepted = self._server.check(request.instruction), True
+        except DexError as error:
+            response.reason, response.detail = error.code, str(error)
         return response
 
     def _on_report(self, report: ChunkReport) -> None:
@@ -248,8 +250,7 @@ class PolicyNode(DexNode):
         self._publish_status(PolicyStatus.RUNNING)
         self.diagnostics.set(
             "policy", WARN if flags else OK, "serving, flagged" if flags else "serving", {
-                "flags": "; ".join(flags),
-                "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
+                "flags": "; ".join(flags), "hands": ", ".join(hand.embodiment for hand in server.mounted.values()),
                 "hand_changes": server.policy.hand_changes, "refusals": dict(server.refusals),
                 **facts_of(server.policy),
             },
@@ -266,8 +267,7 @@ class PolicyNode(DexNode):
         status = self._server.status()
         if status.reason and status.reason != reason_before:
             self.get_logger().warning(f"observation refused [{status.reason}]: {status.detail}")
-            values = {"code": status.reason, "refusals": dict(self._server.refusals)}
-            self.diagnostics.set("policy", ERROR, f"observation refused: {status.detail}", values)
+            self.diagnostics.set("policy", ERROR, f"observation refused: {status.detail}", {"code": status.reason, "refusals": dict(self._server.refusals)})
             self._publish_status(self._state())
 
     def _state(self) -> int:

@@ -122,10 +122,7 @@ class PolicyServer:
         """
         if not goal_id:
             raise DexError("goal_id is empty", code="wrong_goal")
-        if why := self.health():
-            raise DexError(why.removeprefix("policy_lost: "), code="policy_lost")  # the code is told beside it
-        known_as = self.policy.check_instruction(instruction)
-        self._require_hands()
+        known_as = self.check(instruction)
         with self._lock:
             if self._goal is not None and self._goal.goal_id != goal_id:
                 raise DexError(f"goal {self._goal.goal_id!r} is being served; end it first", code="busy")
@@ -134,6 +131,14 @@ class PolicyServer:
                 self._reason = self._detail = ""
             self._goal = Goal(goal_id, instruction, known_as)
             return self._goal
+
+    def check(self, instruction: str) -> str:
+        """What the policy knows an instruction as; changes nothing. Raises as ``begin``, ``busy`` and ``wrong_goal`` apart."""
+        if why := self.health():
+            raise DexError(why.removeprefix("policy_lost: "), code="policy_lost")  # the code is told beside it
+        known_as = self.policy.check_instruction(instruction)
+        self._require_hands()
+        return known_as
 
     def end(self, goal_id: str = "") -> bool:
         """Ends that goal, or any with an empty id; False when another goal is being served."""

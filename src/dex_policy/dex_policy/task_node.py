@@ -24,7 +24,7 @@ from dex_core.safety import Beat, HeartbeatBook
 from dex_msgs.action import RunTask
 from dex_msgs.srv import SetGoal
 from dex_policy.news_node import TaskNews
-from dex_policy.ownership import Ownership, Turn
+from dex_policy.ownership import Ownership, Ticket, Turn
 from dex_policy.task import Ending, Outcome, TaskRun, checked_deadline_s, checked_keepalive_s, may_run, watched_nodes
 from dex_ros import names, qos
 from dex_ros.diagnostics import ERROR, OK, WARN
@@ -37,19 +37,6 @@ DISARM_TIMEOUT_S = 1.0
 REMEMBERED_CLIENTS = 64
 LISTEN_S = 1.0
 """How long missing nodes are waited for before a goal is refused."""
-
-
-class _Ticket:
-    """Stands for one accepted request: the same object in the callback that accepts a goal and in the one that executes it."""
-
-    def __init__(self, request: RunTask.Goal) -> None:
-        self._request = request  # kept, so that no other request can get its id
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Ticket) and self._request is other._request
-
-    def __hash__(self) -> int:
-        return id(self._request)
 
 
 class TaskNode(DexNode):
@@ -66,6 +53,8 @@ class TaskNode(DexNode):
         self._news: TaskNews | None = None
         self._gate = self.create_client(SetGoal, names.GATE_SET_GOAL, callback_group=group)
         self._policy = self.create_client(SetGoal, names.POLICY_SET_GOAL, callback_group=group)
+        self._check = self.create_client(SetGoal, names.POLICY_CHECK_GOAL, callback_group=group)
+        self._refusals: dict[Ticket, DexError] = {}
         self._server = ActionServer(
             self, RunTask, names.RUN_TASK, self._execute, callback_group=group, goal_callback=self._on_goal,
             cancel_callback=lambda _handle: CancelResponse.ACCEPT,
@@ -99,12 +88,25 @@ class TaskNode(DexNode):
 
     def _on_goal(self, request: RunTask.Goal) -> GoalResponse:
         """Exactly one goal at a time, and at most one that waits to take its place; none while the node is not active."""
-        if self.is_active and self._places.claim(_Ticket(request), preempt=request.preempt and may_run(request.deadline_s, request.keepalive_s)):
+        ticket = Ticket(request)
+        if self.is_active and request.preempt and self._places.owner is not None and self._foreseen(ticket):
+            return GoalResponse.ACCEPT  # without a place: it ends as REFUSED, and the goal that runs goes on
+        if self.is_active and self._places.claim(ticket, preempt=request.preempt and may_run(request.deadline_s, request.keepalive_s)):
             return GoalResponse.ACCEPT
         why = "another goal is running" if self.is_active else "the task node is not active"
         self.get_logger().warning(f"goal {request.instruction!r} rejected: {why}")
         self.diagnostics.set("rejected goal", WARN, f"{request.instruction!r} rejected: {why}")
         return GoalResponse.REJECT
+
+    def _foreseen(self, ticket: Ticket) -> bool:
+        """Asks the policy whether it would take that goal; a refusal is kept for its execution. A policy that is silent is asked again then."""
+        try:
+            answer = self._call(self._check, SetGoal.Request(instruction=ticket.request.instruction), "policy", DISARM_TIMEOUT_S)
+        except DeadlineError:
+            return False
+        if not answer.accepted:
+            self._refusals[ticket] = DexError(f"policy: {answer.detail or answer.reason}", code=answer.reason or "refused")
+        return not answer.accepted
 
     def _on_cancel(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._places.cancel_all()
@@ -118,7 +120,7 @@ class TaskNode(DexNode):
 
     def _execute(self, handle: ServerGoalHandle) -> RunTask.Result:
         """One goal from acceptance to its terminal state; only then its place goes to the one that waits."""
-        ticket, goal_id = _Ticket(handle.request), str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
+        ticket, goal_id = Ticket(handle.request), str(uuid.UUID(bytes=bytes(handle.goal_id.uuid)))
         started_ns = time.monotonic_ns()
         run = TaskRun(goal_id, handle.request.instruction, started_ns, started_ns, judged="")
         ending = Ending(Outcome.ABORTED, "internal_error", "the task node failed; see its log")
@@ -131,8 +133,10 @@ class TaskNode(DexNode):
             self._places.release(ticket)
         return self._result(run, ending)
 
-    def _run(self, run: TaskRun, handle: ServerGoalHandle, ticket: _Ticket) -> Ending:
+    def _run(self, run: TaskRun, handle: ServerGoalHandle, ticket: Ticket) -> Ending:
         """Waits for its turn, arms, watches and disarms; a goal that never had its turn touches neither gate nor policy."""
+        if refusal := self._refusals.pop(ticket, None):
+            raise refusal
         if not self._places.begin(ticket):
             raise DexError("the goal was accepted, but executed too late: its place is taken", code="refused")
         run.keepalive_s = checked_keepalive_s(handle.request.keepalive_s)
@@ -152,7 +156,7 @@ class TaskNode(DexNode):
         run.deadline_ns = run.started_ns + round(seconds * NS)
         run.judged = meant_task(run.instruction, self._tasks)
 
-    def _arm(self, run: TaskRun, handle: ServerGoalHandle, ticket: _Ticket) -> Ending | None:
+    def _arm(self, run: TaskRun, handle: ServerGoalHandle, ticket: Ticket) -> Ending | None:
         """Checks everyone and arms gate, then policy. Returns an ending when cancelled on the way; raises DexError when refused."""
         book = HeartbeatBook(self._watched, max(self.cell.control.heartbeat_timeout_s, 2.5 * POLL_S))
         news = self._news
@@ -180,7 +184,7 @@ class TaskNode(DexNode):
         run.armed(time.monotonic_ns())
         return None
 
-    def _watch(self, run: TaskRun, handle: ServerGoalHandle, ticket: _Ticket) -> Ending:
+    def _watch(self, run: TaskRun, handle: ServerGoalHandle, ticket: Ticket) -> Ending:
         """Follows the armed goal until something ends it."""
         gate = HeartbeatBook(self._watched[:1], max(self.cell.control.heartbeat_timeout_s, 2.5 * POLL_S))
         gate.beat(Beat("gate"), time.monotonic_ns())
@@ -201,7 +205,7 @@ class TaskNode(DexNode):
                 feedback_ns = now_ns
                 self._feedback(handle, run)
 
-    def _stopped(self, handle: ServerGoalHandle, run: TaskRun, ticket: _Ticket) -> Ending | None:
+    def _stopped(self, handle: ServerGoalHandle, run: TaskRun, ticket: Ticket) -> Ending | None:
         """What ends a goal from outside: its client, everybody's cancel, this node, another goal."""
         if handle.is_cancel_requested:
             return Ending(Outcome.CANCELLED, "cancelled", "cancelled by the client")
@@ -216,18 +220,21 @@ class TaskNode(DexNode):
 
     def _ask(self, client: Any, run: TaskRun, who: str, timeout_s: float, *, active: bool = True) -> SetGoal.Response:
         """Calls set_goal of gate or policy. Raises DexError with their reason when refused, DeadlineError when silent."""
-        if not client.service_is_ready():
-            raise DeadlineError(f"service of the {who}", 0.0, "it is not there")
-        future = client.call_async(SetGoal.Request(goal_id=run.goal_id, instruction=run.instruction, active=active))
-        done = threading.Event()
-        future.add_done_callback(lambda _future: done.set())
-        if not done.wait(timeout_s):
-            client.remove_pending_request(future)
-            raise DeadlineError(f"the {who}'s set_goal", timeout_s)
-        response = future.result()
+        response = self._call(client, SetGoal.Request(goal_id=run.goal_id, instruction=run.instruction, active=active), who, timeout_s)
         if active and not response.accepted:
             raise DexError(f"{who}: {response.detail or response.reason}", code=response.reason or "refused")
         return response
+
+    def _call(self, client: Any, request: SetGoal.Request, who: str, timeout_s: float) -> SetGoal.Response:
+        """Raises DeadlineError: the service is not there, or silent."""
+        if not client.service_is_ready():
+            raise DeadlineError(f"service of the {who}", 0.0, "it is not there")
+        future, done = client.call_async(request), threading.Event()
+        future.add_done_callback(lambda _future: done.set())
+        if not done.wait(timeout_s):
+            client.remove_pending_request(future)
+            raise DeadlineError(f"the {who}'s {client.srv_name.rsplit('/', 1)[-1]}", timeout_s)
+        return future.result()
 
     def _disarm(self, run: TaskRun) -> None:
         """Ends the goal at policy and gate, each with a deadline; who is silent then holds by its own watchdogs."""
@@ -262,13 +269,8 @@ class TaskNode(DexNode):
 
     def _result(self, run: TaskRun, ending: Ending) -> RunTask.Result:
         return RunTask.Result(
-            outcome=int(ending.outcome),
-            reason=ending.reason,
-            detail=ending.detail,
-            duration_s=run.elapsed_s(time.monotonic_ns()),
-            chunks=run.chunks,
-            inference_p50_ms=run.inference_p50_ms,
-            overhead_p50_ms=run.overhead_p50_ms,
+            outcome=int(ending.outcome), reason=ending.reason, detail=ending.detail, duration_s=run.elapsed_s(time.monotonic_ns()),
+            chunks=run.chunks, inference_p50_ms=run.inference_p50_ms, overhead_p50_ms=run.overhead_p50_ms,
         )
 
     def _feedback(self, handle: ServerGoalHandle, run: TaskRun) -> None:
