@@ -267,15 +267,15 @@ class PolicyNode(DexNode):
         status = self._server.status()
         if status.reason and status.reason != reason_before:
             self.get_logger().warning(f"observation refused [{status.reason}]: {status.detail}")
-            self.diagnostics.set("policy", ERROR, f"observation refused: {status.detail}", {"code": status.reason, "refusals": dict(self._server.refusals)})
+            values = {"code": status.reason, "refusals": dict(self._server.refusals)}
+            self.diagnostics.set("policy", ERROR, f"observation refused: {status.detail}", values)
             self._publish_status(self._state())
 
     def _state(self) -> int:
         if self._server is None or not self.is_active:
             return PolicyStatus.INACTIVE
-        if self._server.health():
-            return PolicyStatus.REFUSED
-        return PolicyStatus.RUNNING if self._server.goal else PolicyStatus.READY
+        busy = PolicyStatus.RUNNING if self._server.goal else PolicyStatus.READY
+        return PolicyStatus.REFUSED if self._server.health() else busy
 
     def _publish_status(self, state: int, reason: str = "", detail: str = "") -> None:
         message = PolicyStatus(state=state, reason=reason, detail=detail)

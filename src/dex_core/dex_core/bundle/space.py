@@ -34,7 +34,8 @@ def check_space(b: Bundle) -> str:
                 f"slice {s.interface!r}: anchor {s.anchor!r} is not among the pinned {sorted(required[0].anchors)}", code="space_mismatch"
             )
         if s.width != space.spaces.latent.dim:  # type: ignore[union-attr]
-            raise BundleError(f"slice {s.interface!r}: {s.width} columns, the space has {space.spaces.latent.dim}", code="space_mismatch")  # type: ignore[union-attr]
+            dim = space.spaces.latent.dim  # type: ignore[union-attr]
+            raise BundleError(f"slice {s.interface!r}: {s.width} columns, the space has {dim}", code="space_mismatch")
         interface = b.options.cell.interfaces.get(s.interface) if b.options.cell else None
         if interface is not None and f"{interface.side}_{interface.robot.name}" not in space.embodiments:
             raise BundleError(
