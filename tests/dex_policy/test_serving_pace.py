@@ -11,7 +11,7 @@ import pytest
 from dex_core.chunks import Committed
 from dex_core.chunks.pacing import AFTER_S
 from dex_core.chunks.schedule.synchronous import SETTLE_S
-from dex_core.config import CellConfig
+from dex_core.config import CellConfig, EnsembleConfig
 from dex_core.policy import Observation, PolicySpec, Prediction
 from dex_core.types import ActionChunk, ActionSlice, JointState
 from dex_policy.serving import PolicyServer
@@ -55,11 +55,13 @@ def served(cell: CellConfig, schedule: str, continues: bool = False, **control) 
     return server
 
 
-def step(server: PolicyServer, at_s: float) -> None:
+def step(server: PolicyServer, at_s: float) -> Prediction:
     stamp = WALL + round(at_s * NS)
     picture = np.random.default_rng(round(1000 * at_s)).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     joints = {"left_arm": JointState(("j",), np.array([0.1 + at_s]), np.zeros(1), np.zeros(1), stamp)}
-    assert server.step(Observation(stamp, {"front": picture}, joints, "go"), round(at_s * NS), stamp) is not None, server.status()
+    made = server.step(Observation(stamp, {"front": picture}, joints, "go"), round(at_s * NS), stamp)
+    assert made is not None, server.status()
+    return made
 
 
 @pytest.mark.parametrize("schedule", ["blending", "real_time", "asynchronous", "ensemble"])
@@ -125,3 +127,22 @@ def test_a_refusal_that_comes_late_makes_the_next_due_at_once(cell: CellConfig) 
     assert server.note_refused("g", 1, round(1.0 * NS)) and server.due(round(1.0 * NS))
     server.end("g")
     assert not server.note_refused("g", 1, round(1.1 * NS))
+
+
+def test_chunks_are_mixed_in_the_policys_space_before_they_are_sent(cell: CellConfig) -> None:
+    mixing = dataclasses.replace(cell, policy=dataclasses.replace(cell.policy, ensemble=EnsembleConfig(0.0)))
+    server = served(mixing, "asynchronous", continues=True)
+
+    def sent(at_s: float) -> np.ndarray:
+        return step(server, at_s).chunk.slices[0].data[:, 0]
+
+    steps = np.arange(float(CHUNK))
+    assert np.array_equal(sent(0.0), steps)
+    assert np.allclose(sent(4 * DT_S)[:-4], steps[:-4] + 2.0), "the mean of k and k + 4, of one time"
+    assert np.array_equal(sent(4 * DT_S + 0.001)[-1:], steps[-1:]), "nobody else speaks of the end"
+    assert np.allclose(server.policy.told[-1].steps["left_arm"][:20, 0], steps[:20] + 2.0 + 0.001 / DT_S, atol=1e-6), "what was sent is continued"
+    assert server.note_refused("g", 3, 0)
+    server.end("g")
+    server.begin("h", "go")
+    server.due(0)
+    assert np.array_equal(sent(1.0), steps), "a new goal begins alone"

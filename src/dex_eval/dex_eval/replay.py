@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from dex_core.chunks.mixing import ChunkEnsemble
 from dex_core.config import CellConfig
 from dex_core.decode import MountedHand, SideDecoder
 from dex_core.decode.side import DECODED
@@ -103,13 +104,14 @@ def replay(episode: Episode, policy: Policy, instants: list[Instant]) -> Iterato
     space = load_decoding_space(cell) if sides else None
     decoders = {side: load_side_decoder(cell, side, space) for side in sides}
     told = {side: d.mounted for side, d in decoders.items() if side in spec.mounted_sides and d.mounted is not None}
-    seen = _Seen(episode, spec, told)
+    seen, ensemble = _Seen(episode, spec, told), ChunkEnsemble(cell.policy.ensemble)
     goal: str | None = None
     for instant in seen.reached(instants):
         if instant.goal_id != goal:
             policy.reset()
+            ensemble.clear()
             goal = instant.goal_id
-        yield _predict(cell, policy, decoders, instant, seen)
+        yield _predict(cell, policy, ensemble, decoders, instant, seen)
 
 
 class _Seen:
@@ -161,7 +163,7 @@ class _Seen:
 
 
 def _predict(
-    cell: CellConfig, policy: Policy, decoders: dict[str, SideDecoder], instant: Instant, seen: _Seen,
+    cell: CellConfig, policy: Policy, ensemble: ChunkEnsemble, decoders: dict[str, SideDecoder], instant: Instant, seen: _Seen,
 ) -> Predicted:
     digests: dict[str, int] = {}
     try:
@@ -169,7 +171,7 @@ def _predict(
         digests = stream_digests(observation)
         prediction = policy.infer(observation, instant.goal_id, instant.sequence)
         started = time.perf_counter()
-        chunk = prediction.chunk
+        chunk = ensemble.add(prediction.chunk)
         parts = {s.interface: s for s in chunk.slices if s.space == DECODED}
         for decoder in decoders.values():
             decoded = decoder.decode(chunk, lambda name: seen.joints(name, instant))

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from dex_core.chunks import Committed, Pacing
-from dex_core.chunks.mixing import commit
+from dex_core.chunks.mixing import ChunkEnsemble, commit
 from dex_core.clock import NS
 from dex_core.config import ControlConfig, PolicyConfig
 from dex_core.decode import MountedHand
@@ -69,6 +69,7 @@ class PolicyServer:
         self._look_ahead_ns = round((LOOK_AHEAD_S + spec.history * spec.history_dt_s) * NS)
         self._pacing = Pacing(control or ControlConfig(), config.replan_period_s, spec.chunk, spec.dt_s, spec.first_action_offset)
         self._newest: ActionChunk | None = None
+        self._ensemble = ChunkEnsemble(config.ensemble)
         self._lock = threading.Lock()
         self._told = threading.Condition()
         self._mounted: dict[str, MountedHand] = {}
@@ -180,12 +181,14 @@ class PolicyServer:
         goal = self._goal
         if goal is None or self._failure or observation.stamp_ns <= self._last_stamp_ns:
             return None
-        observation = replace(observation, instruction=goal.instruction)
         try:
+            observation = replace(observation, instruction=goal.instruction)
             check_observation(observation, self.policy.spec, wall_ns, self._config)
             self._frozen.check(observation)
             asked_ns = time.monotonic_ns()
             prediction = self._infer(observation, goal.goal_id)
+            with self._lock:
+                prediction = replace(prediction, chunk=self._ensemble.add(prediction.chunk))
         except DexError as error:
             self.refuse(error)
             return None
@@ -208,12 +211,12 @@ class PolicyServer:
             self._reason, self._detail = error.code, str(error)
 
     def note_refused(self, goal_id: str, sequence: int, now_ns: int) -> bool:
-        """The gate did not take a chunk. Where it is the newest, nothing of it is worth waiting for: the next one is due now, but not before a
-        period has passed since that one was asked for. True then.
-        """
+        """The gate did not take a chunk. If it was the newest (True), nothing is left to wait for: the next is due, one period apart at least."""
         with self._lock:
-            newest = self._newest
-            if newest is None or (goal_id, sequence) != (newest.goal_id, newest.sequence) or self._goal is None:
+            if self._goal is None or goal_id != self._goal.goal_id:
+                return False
+            self._ensemble.forget(sequence)
+            if self._newest is None or sequence != self._newest.sequence:
                 return False
             self._newest, self._due_ns = None, min(self._due_ns, max(now_ns, self._asked_ns + round(self._config.replan_period_s * NS)))
             return True
@@ -286,11 +289,11 @@ class PolicyServer:
             self.policy.reset()
             self._frozen.reset()
             self._pacing.latency.begin()
+            self._ensemble.clear()
             self._sequence, self._last_stamp_ns, self._due_ns, self._newest = 0, 0, now_ns, None
 
 
 def _with_digests(prediction: Prediction, observation: Observation) -> Prediction:
     """The prediction whose chunk tells what was observed, so that a replay of a recording can be held against it."""
     parts = stream_digests(observation)
-    chunk = replace(prediction.chunk, observation_digest=whole_digest(parts), stream_digests=parts)
-    return replace(prediction, chunk=chunk)
+    return replace(prediction, chunk=replace(prediction.chunk, observation_digest=whole_digest(parts), stream_digests=parts))

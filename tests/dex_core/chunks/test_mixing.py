@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dex_core.chunks import Committed
-from dex_core.chunks.mixing import commit, ensemble_chunks, fade_chunks, rows_at
+from dex_core.chunks.mixing import ChunkEnsemble, commit, ensemble_chunks, fade_chunks, rows_at
 from dex_core.chunks.rotation import mean_rotation, rotation_exp, rotation_log
-from dex_core.errors import ShapeError
+from dex_core.config import EnsembleConfig
+from dex_core.errors import DexError, ShapeError
 from dex_core.rot6d import rotation_from_columns, tool_pose_columns
 from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice
 
@@ -166,3 +169,50 @@ def test_a_chunk_that_is_over_commits_to_nothing():
 def test_committed_rows_fit_together(wrong):
     with pytest.raises(ShapeError):
         Committed(**wrong)
+
+
+def test_as_chunks_come_each_is_mixed_with_those_before():
+    ensemble = ChunkEnsemble(EnsembleConfig(0.3, ("gripper",)))
+    chunks = [chunk(3 * i * STEP_NS, i, latent=float(i), grip=float(i)) for i in range(4)]
+    sent = [ensemble.add(c) for c in chunks]
+    assert [c.sequence for c in sent] == [0, 1, 2, 3]
+    for made, wanted in zip(sent[3].slices, ensemble_chunks(chunks, 0.3, ("gripper",)).slices, strict=True):
+        np.testing.assert_array_equal(made.data, wanted.data)
+
+
+def test_without_a_configuration_every_chunk_is_sent_as_it_is():
+    ensemble = ChunkEnsemble(None)
+    for i in range(3):
+        one = chunk(i * STEP_NS, i, latent=float(i))
+        assert ensemble.add(one) is one
+
+
+def test_chunks_that_are_over_refused_or_of_another_goal_or_hand_have_no_say():
+    def alone(made: ActionChunk, said: ActionChunk) -> bool:
+        return all(np.array_equal(a.data, b.data) for a, b in zip(made.slices, said.slices, strict=True))
+
+    ensemble = ChunkEnsemble(EnsembleConfig(0.0))
+    ensemble.add(chunk(0, 1, latent=1.0))
+    later = chunk(2 * STEPS * STEP_NS, 2, latent=5.0)
+    assert alone(ensemble.add(later), later), "the first is over"
+    ensemble.forget(2)
+    third = chunk((2 * STEPS + 1) * STEP_NS, 3, latent=7.0)
+    assert alone(ensemble.add(third), third), "the second was refused"
+    other_goal = replace(chunk((2 * STEPS + 2) * STEP_NS, 1, latent=9.0), goal_id="h")
+    assert alone(ensemble.add(other_goal), other_goal)
+    other_hand = replace(other_goal, sequence=2, slices=tuple(replace(s, space_hash="i") if s.space == "latent" else s for s in other_goal.slices))
+    assert alone(ensemble.add(other_hand), other_hand)
+    ensemble.clear()
+    assert alone(ensemble.add(third), third)
+
+
+def test_a_chunk_whose_turn_is_none_is_not_kept():
+    ensemble = ChunkEnsemble(EnsembleConfig(0.0))
+    good, broken = chunk(0, 1), chunk(STEP_NS, 2)
+    ensemble.add(good)
+    poses = np.array(broken.slices[0].data)
+    poses[:, 3:] = 0.0
+    with pytest.raises(DexError) as info:
+        ensemble.add(replace(broken, slices=(replace(broken.slices[0], data=poses), *broken.slices[1:])))
+    assert info.value.code == "rotation"
+    assert ensemble.add(chunk(2 * STEP_NS, 3)).sequence == 3

@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from dex_bringup.bench.chunking_cell import SPIKE_SHARE, SPIKE_TIMES, ChunkingCe
 from dex_bringup.bench.chunking_figures import compared, draw, plain, row_of, table
 from dex_bringup.bench.report import Goal, Report
 from dex_core.chunks import SCHEDULES, Seam
-from dex_core.config import load_cell
+from dex_core.config import EnsembleConfig, load_cell
+from dex_core.config.strict import build
 from dex_core.errors import DexError
 
 LATENCIES_MS = (0, 50, 100, 200, 400, 800)
@@ -36,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first-seed", type=int, default=SEEDS[0], help=f"first scene (default %(default)s); up to {SEEDS[1] - 1}")
     parser.add_argument("--schedules", default=",".join(SCHEDULES), help="which (default %(default)s)")
     parser.add_argument("--latencies", default=",".join(map(str, LATENCIES_MS)), help="of the policy [ms] (default %(default)s)")
+    parser.add_argument("--policy-ensemble", type=float, metavar="DECAY", help="mix chunks in the policy's spaces first (policy.ensemble.decay)")
     parser.add_argument("--steady", action="store_true", help=f"without spikes: one chunk in {1 / SPIKE_SHARE:.0f} {SPIKE_TIMES:g} times as late")
     parser.add_argument("--work", type=Path, help="JSON file that keeps the episodes; what is in it is not played again")
     parser.add_argument("--plot", type=Path, help="PNG file to draw into")
@@ -49,6 +52,8 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
         DexError: ``bad_argument``; a bundle that cannot be loaded; a file that cannot be written.
     """
     cell = load_cell(options.cell)
+    if options.policy_ensemble is not None:
+        cell = replace(cell, policy=replace(cell.policy, ensemble=build(EnsembleConfig, {"decay": options.policy_ensemble}, "--policy-ensemble")))
     settings, seeds, limit_s = _plan(options, cell.control.schedule)
     played = _kept(options.work)
     todo = [(setting, seed) for setting in settings for seed in seeds if str(seed) not in played.get(str(setting), {})]
@@ -62,7 +67,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
                                  f"{SPIKE_TIMES:g} times as long")
     figures: dict[str, Any] = {
         "task": options.task, "bundle": cell.policy.bundle, "episodes_per_setting": len(seeds), "first_seed": seeds.start,
-        "replan_period_s": cell.policy.replan_period_s, "schedule_of_the_cell": cell.control.schedule,
+        "replan_period_s": cell.policy.replan_period_s, "policy_ensemble": options.policy_ensemble, "schedule_of_the_cell": cell.control.schedule,
     }
     for schedule in dict.fromkeys(setting.schedule for setting in settings):
         if schedule != "synchronous":

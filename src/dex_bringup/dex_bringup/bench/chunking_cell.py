@@ -11,7 +11,7 @@ import numpy as np
 
 from dex_bringup.bench.chunking_gate import Commanded, GateExecutor, gate_ns
 from dex_core.chunks import Pacing, Seam
-from dex_core.chunks.mixing import commit
+from dex_core.chunks.mixing import ChunkEnsemble, commit
 from dex_core.config import CellConfig, load_task
 from dex_core.errors import DexError
 from dex_core.policy import MeasuredPoses, Observation
@@ -90,6 +90,7 @@ class ChunkingCell:
         if (spec.dt_s, spec.first_action_offset) != (DT_S, 1.0):
             text = f"policy {spec.name!r}: steps of {spec.dt_s} s, the first at {spec.first_action_offset}; a lockstep cell has {DT_S} s and 1.0"
             raise DexError(text, code="timing_invalid")
+        self._ensemble = ChunkEnsemble(cell.policy.ensemble)
         self._mounted = mounted_hands(cell, bundle)
         self._poses = MeasuredPoses(cell, spec.pose_interfaces)
         self._decoders = [load_side_decoder(cell, side) for side in SIDES]
@@ -111,13 +112,14 @@ class ChunkingCell:
         spec, pacing = self._policy.spec, self._pacing(gate.cell)
         self._lockstep.reset(seed, task, joint_noise_rad=JOINT_NOISE_RAD)
         self._policy.reset()
+        self._ensemble.clear()
         instruction, rng = load_task(task).instruction, np.random.default_rng([seed, round(1e3 * setting.latency_s), 0xC41])
         asked, ask_ns, good, tick = 0, gate_ns(world.time_s), 0, 0
         while good * JUDGE_TICKS * TICK_S < HOLD_S and world.time_s < time_limit_s - 1e-9 and not gate.ended:
             now_ns = gate_ns(world.time_s)
             if flight is None and now_ns >= ask_ns:
                 known = commit(newest, now_ns, pacing.frozen_steps) if newest is not None and spec.continues and not pacing.standing else None
-                newest = self._policy.infer(self._observation(instruction), "lockstep", asked, known).chunk
+                newest = self._ensemble.add(self._policy.infer(self._observation(instruction), "lockstep", asked, known).chunk)
                 spiked = setting.spikes and asked > 0 and rng.uniform() < SPIKE_SHARE
                 flight, asked = _Flight(newest, world.time_s, setting.latency_s * (SPIKE_TIMES if spiked else 1.0)), asked + 1
             if flight is not None and world.time_s >= flight.stamp_s + flight.latency_s - 1e-9:

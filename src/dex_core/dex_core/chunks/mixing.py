@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import deque
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -16,12 +17,15 @@ from numpy.typing import NDArray
 
 from dex_core.chunks.committed import Committed
 from dex_core.chunks.rotation import mean_rotation
+from dex_core.config import EnsembleConfig
 from dex_core.errors import ShapeError
 from dex_core.rot6d import rot6d_columns, rotation_from_columns
 from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice, Array
 
 HELD_SPACES = ("token",)
 """Numbers that name something: the mean of two of them is a third thing."""
+MEMBERS_MAX = 16
+"""Older chunks than so many are forgotten."""
 _TURN = slice(3, len(POSE_COLUMNS))
 
 
@@ -73,6 +77,48 @@ def ensemble_chunks(chunks: Sequence[ActionChunk], decay: float, held: Collectio
     ])  # (m, T)
     slices = tuple(_ensemble_slice(chunks, part, times, weights, held) for part in newest.slices)
     return dataclasses.replace(newest, slices=slices)
+
+
+class ChunkEnsemble:
+    """Temporal ensembling as chunks come: what the policy said goes in, what to send comes out. Not thread-safe.
+
+    Args:
+        config: None: every chunk is sent as it is.
+    """
+
+    def __init__(self, config: EnsembleConfig | None) -> None:
+        self._config = config
+        self._members: deque[ActionChunk] = deque(maxlen=MEMBERS_MAX)
+
+    def clear(self) -> None:
+        """Forgets every chunk: a goal begins."""
+        self._members.clear()
+
+    def forget(self, sequence: int) -> None:
+        """That chunk is not executed."""
+        self._members = deque((m for m in self._members if m.sequence != sequence), maxlen=MEMBERS_MAX)
+
+    def add(self, chunk: ActionChunk) -> ActionChunk:
+        """The chunk to send for the newest one of the policy. A hand was exchanged, or the policy changed what it moves: it stands alone.
+
+        Raises:
+            DexError: ``rotation``, six numbers of the newest that are no rotation; it is not kept.
+        """
+        if self._config is None:
+            return chunk
+        first_ns = chunk.time_of_step_ns(0)
+        while self._members and self._members[0].time_of_step_ns(self._members[0].steps - 1) < first_ns:
+            self._members.popleft()
+        if any(_spoken(member) != _spoken(chunk) or member.goal_id != chunk.goal_id for member in self._members):
+            self._members.clear()
+        mixed = ensemble_chunks([*self._members, chunk], self._config.decay, self._config.held)
+        self._members.append(chunk)
+        return mixed
+
+
+def _spoken(chunk: ActionChunk) -> list[tuple[object, ...]]:
+    """What a chunk speaks of; two of the same can be mixed."""
+    return [(s.interface, s.space, s.names, s.frame_id, s.data.shape[1], s.space_hash) for s in chunk.slices]
 
 
 def fade_chunks(before: ActionChunk, newest: ActionChunk, from_ns: int, duration_s: float, held: Collection[str] = ()) -> ActionChunk:

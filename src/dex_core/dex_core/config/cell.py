@@ -107,6 +107,19 @@ class Interface:
 
 
 @dataclass(frozen=True)
+class EnsembleConfig:
+    """Chunks mixed by the policy server, in the spaces the policy speaks, before they are sent: ``dex_core.chunks.mixing``.
+
+    Attributes:
+        decay: m of exp(-m i), i = 0 the oldest chunk.
+        held: columns that are never mixed: of a gripper that is open or closed, the newest chunk decides.
+    """
+
+    decay: float = bounded(0.0, 10.0, default=0.01)
+    held: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class PolicyConfig:
     """The policy server. An empty ``bundle``: none is started, the cell moves by trajectories alone.
 
@@ -116,6 +129,7 @@ class PolicyConfig:
         state_max_age_s: how far a joint state may be from the stamp.
         max_age_s: camera or interface -> its own limit, instead of the one of its kind.
         server: what runs the bundle's graphs instead of this machine; the bundle here stays the authority on what they are.
+        ensemble: chunks of a goal are mixed before they are sent; None: each goes out as the policy said it.
         latency_budget_ms: of a chunk from exposure to first command, the model included; what is above is counted and shown, not refused.
         bundles: how far bundles are trusted, what they may take, how they are tuned.
         stage_budgets_ms: stage -> its own budget, see ``dex_core.latency.budget`` for the stages and their defaults.
@@ -133,6 +147,7 @@ class PolicyConfig:
     threads: int = bounded(1, 64, default=1)
     bundles: BundleRules = BundleRules()
     server: PolicyServerConfig | None = None
+    ensemble: EnsembleConfig | None = None
     latency_budget_ms: float = bounded(1.0, 60_000.0, default=100.0)
     stage_budgets_ms: dict[str, float] = field(default_factory=dict)
 
