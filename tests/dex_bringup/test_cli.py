@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +100,14 @@ def test_a_sentence_names_the_task_whose_objects_it_speaks_of() -> None:
     assert _task_of("Push the two tomato cans together") == "push_cans"
     assert _task_of("could you put the two fruits in the bowl?") == "reorganize_lemons"
     assert _task_of("Return to the rest pose") == ""
+
+
+def test_a_goal_without_a_chunk_tells_no_latency() -> None:
+    from dex_bringup.cli.run import plain, sentence
+    from dex_bringup.client import TaskResult
+
+    refused = TaskResult("REFUSED", "instruction_unknown", "policy: 'make coffee'", 0.0, 0, math.nan, math.nan)
+    assert sentence(refused) == "REFUSED: instruction_unknown policy: 'make coffee' after 0.0 s, no chunk"
+    assert json.loads(json.dumps(plain(refused), allow_nan=False))["inference_p50_ms"] is None
+    done = TaskResult("SUCCEEDED", "", "", 5.25, 7, 3.4, 41.0)
+    assert sentence(done) == "SUCCEEDED after 5.2 s, 7 chunks, inference 3 ms, overhead 41 ms (medians)"

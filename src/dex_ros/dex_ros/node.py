@@ -172,7 +172,10 @@ class DexNode(LifecycleNode):
         """Once, however often the same is tried: what is still wrong is in /diagnostics."""
         if words != self._told_failure:
             self._told_failure = words
-            self.get_logger().error(words + ("; tried again until it succeeds" if again and self.get_parameter("autostart").value else ""))
+            if again and self.get_parameter("autostart").value:
+                self.get_logger().warning(f"{words}; tried again until it succeeds")
+            else:
+                self.get_logger().error(words)
 
     def autostart(self) -> None:
         """Configures and activates when the parameter ``autostart`` asks for it and the node is not there yet."""

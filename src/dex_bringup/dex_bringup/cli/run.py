@@ -8,7 +8,10 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the client brings rclpy, which --help does not need
+    from dex_bringup.client import TaskResult
 
 EXAMPLES = """examples:
   dex run "Push the two tomato cans together"
@@ -60,13 +63,23 @@ def _run(options: argparse.Namespace) -> int:
             options.instruction, options.deadline, None if options.json else _show_feedback, preempt=options.preempt, keepalive_s=options.keepalive
         )
     if options.json:
-        sys.stdout.write(json.dumps(vars(result)) + "\n")
+        sys.stdout.write(json.dumps(plain(result)) + "\n")
     else:
         sys.stderr.write("\n")
-        reason = f": {result.reason} {result.detail}".rstrip() if result.reason else ""
-        sys.stdout.write(f"{result.outcome}{reason} after {result.duration_s:.1f} s, {result.chunks} chunks, "
-                         f"inference {result.inference_p50_ms:.0f} ms, overhead {result.overhead_p50_ms:.0f} ms (medians)\n")
+        sys.stdout.write(sentence(result) + "\n")
     return 0 if result.succeeded else 1
+
+
+def plain(result: TaskResult) -> dict[str, Any]:
+    """The result for JSON, which has no NaN: what was never measured is null."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in vars(result).items()}
+
+
+def sentence(result: TaskResult) -> str:
+    """The result for people; without a chunk there is no latency to tell."""
+    reason = f": {result.reason} {result.detail}".rstrip() if result.reason else ""
+    speed = f"{result.chunks} chunks, inference {result.inference_p50_ms:.0f} ms, overhead {result.overhead_p50_ms:.0f} ms (medians)"
+    return f"{result.outcome}{reason} after {result.duration_s:.1f} s, {speed if result.chunks else 'no chunk'}"
 
 
 def _task_of(instruction: str) -> str:
