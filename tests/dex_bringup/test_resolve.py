@@ -207,3 +207,8 @@ def test_a_policy_server_takes_the_place_of_the_cells_and_none_brings_it_home(tm
     for wrong, text in (("gpu.lab", "must begin with"), ("http://10.0.0.5:8080", "insecure: true"), ("http://a:b@127.0.0.1", "token_file")):
         with pytest.raises(ConfigError, match=text):
             resolve(arguments={"policy_server": wrong}, run_folder=tmp_path / "no")
+
+
+def test_what_records_does_not_yield_and_what_shows_does(tmp_path: Path) -> None:
+    nice = {p.name: p.nice for p in resolve(arguments={"record": "true"}, run_folder=tmp_path).processes}
+    assert nice["gate"] < nice["recorder"] < nice["state"]

@@ -23,7 +23,7 @@ class ProcessDescription:
         lifecycle: its node is a lifecycle node with heartbeats.
         essential: its end ends the cell.
         stop_stage: stages end one after another, lowest first.
-        nice: how much it yields, -20 to 19; what only shows or records yields, what moves the robot is preferred where that is allowed.
+        nice: how much it yields, -20 to 19; what only shows yields, what moves the robot is preferred where that is allowed.
     """
 
     package: str

@@ -23,7 +23,8 @@ from dex_core.errors import ConfigError, DexError
 
 DEFAULT_CELL = "xarm_bimanual"
 ROBOTS = ("hand", "left_hand", "right_hand", "arm", "left_arm", "right_arm")
-PREFERRED, YIELDING = -10, 10
+PREFERRED, ORDINARY, YIELDING = -10, 0, 10
+"""What moves the robot comes first; what only shows yields. What records does not yield: nobody can make good what it missed."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMEXPR_NUM_THREADS": "1"}
 """Many processes share few cores: no library may start a pool of its own."""
 
@@ -215,9 +216,9 @@ def processes_of(cell: CellConfig, values: Mapping[str, str], run_folder: Path) 
         *(node("dex_decode", "decoder_node", decoder_of(name), 0, interface=name) for name in hands),
         *((node("dex_policy", "policy_node", "policy", 0), node("dex_policy", "task_node", "task", 0)) if cell.policy.bundle else ()),
         *(node("dex_perception", "camera_node", name, 0, interface=camera) for name, camera in cell.camera_nodes.items()),
-        *([node("dex_perception", "segmentation_node", "segmentation", 0, nice=0)] if cell.perception else []),
+        *([node("dex_perception", "segmentation_node", "segmentation", 0, nice=ORDINARY)] if cell.perception else []),
         *([node("dex_monitor", "state_node", "state", 0, nice=YIELDING)] if values["monitor"] == "true" else []),
-        *([node("dex_eval", "record_node", "recorder", 4, nice=YIELDING, folder=str(run_folder))] if values["record"] == "true" else []),
+        *([node("dex_eval", "record_node", "recorder", 4, nice=ORDINARY, folder=str(run_folder))] if values["record"] == "true" else []),
         *([_rviz(values, environment[True])] if values["rviz"] == "true" else []),
     )
     return with_relay(processes, topics, node("dex_sim", "fault_node", "faults", 3, topics=",".join(topics))) if topics else processes

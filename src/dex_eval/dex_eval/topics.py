@@ -9,6 +9,10 @@ from dex_core.config import CellConfig
 from dex_ros import names
 
 
+PICTURES_WAIT = 30
+"""A recorder that is set aside for a second misses no picture of a camera of 30 Hz."""
+
+
 @dataclass(frozen=True)
 class RecordedTopic:
     """One topic: name relative to the cell's namespace (or absolute), type, and how it is subscribed to.
@@ -64,6 +68,6 @@ def _camera_topics(cell: CellConfig, camera: str) -> list[RecordedTopic]:
     kinds = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo")
     scope = cell.camera_scope(camera)
     return [
-        RecordedTopic(names.of_camera(topic, scope), kind, reliable=False, depth=8)
+        RecordedTopic(names.of_camera(topic, scope), kind, reliable=False, depth=PICTURES_WAIT)
         for pair in pairs for topic, kind in zip(pair, kinds, strict=True)
     ]
