@@ -57,7 +57,8 @@ def intrinsics_of(msg: CameraInfo) -> Intrinsics:
     if not msg.k[0] > 0.0 or not msg.k[4] > 0.0:
         raise ConfigError("camera_info has no focal length: this camera's lens was never calibrated")
     lens = tuple(float(v) for v in msg.d)
-    return Intrinsics(msg.width, msg.height, msg.k[0], msg.k[4], msg.k[2], msg.k[5], lens if any(lens) else ())
+    fx, fy, cx, cy = (float(msg.k[i]) for i in (0, 4, 2, 5))  # a message holds NumPy's numbers, which YAML does not know
+    return Intrinsics(int(msg.width), int(msg.height), fx, fy, cx, cy, lens if any(lens) else ())
 
 
 class Pairing:
