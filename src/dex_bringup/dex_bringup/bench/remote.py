@@ -20,7 +20,7 @@ from dex_bringup.bench.report import Report, percentile
 from dex_core.bundle import Bundle, LoadOptions, load_bundle
 from dex_core.bundle.probes import unpack_cases
 from dex_core.config import PolicyServerConfig, load_cell
-from dex_core.errors import DeadlineError
+from dex_core.errors import DeadlineError, DexError
 from dex_policy.remote.repository import write_repository
 from dex_policy.remote.serve import find_mlserver, serving_environment
 from dex_policy.remote.session import RemoteSession
@@ -77,7 +77,7 @@ def measured(bundle: Bundle, url: str, runs: int, inputs: dict[str, np.ndarray],
 
 @contextmanager
 def mlserver(bundle: Bundle, folder: Path) -> Iterator[dict[str, str]]:
-    """MLServer with one bundle on free ports of this machine: wire -> URL. Raises ConfigError (not installed) or DeadlineError."""
+    """MLServer with one bundle on free ports of this machine: wire -> URL. Raises ConfigError (not installed) DeadlineError, or DexError: it ended."""
     command, ports = find_mlserver(), _free_ports(2)
     names = write_repository([bundle], folder / "repository", http_port=ports[0], grpc_port=ports[1])
     with (folder / "log").open("wb") as log:
@@ -85,7 +85,10 @@ def mlserver(bundle: Bundle, folder: Path) -> Iterator[dict[str, str]]:
     try:
         end = time.monotonic() + START_S
         while not _ready(f"http://127.0.0.1:{ports[0]}/v2/models/{names[0]}/ready"):
-            if process.poll() is not None or time.monotonic() > end:
+            if process.poll() is not None:
+                text = (folder / "log").read_text(errors="replace")[-2000:]
+                raise DexError(f"MLServer ended with code {process.returncode} before it was ready; the end of its log:\n{text}")
+            if time.monotonic() > end:
                 raise DeadlineError("MLServer", START_S, (folder / "log").read_text(errors="replace")[-500:])
             time.sleep(0.2)
         yield {"http": f"http://127.0.0.1:{ports[0]}", "grpc": f"grpc://127.0.0.1:{ports[1]}"}
