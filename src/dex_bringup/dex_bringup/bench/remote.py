@@ -77,7 +77,7 @@ def measured(bundle: Bundle, url: str, runs: int, inputs: dict[str, np.ndarray],
 
 @contextmanager
 def mlserver(bundle: Bundle, folder: Path) -> Iterator[dict[str, str]]:
-    """MLServer with one bundle on free ports of this machine: wire -> URL. Raises ConfigError (not installed) DeadlineError, or DexError: it ended."""
+    """MLServer with one bundle on free ports of this machine: wire -> URL. Raises ConfigError (not installed), DeadlineError, DexError (it ended)."""
     command, ports = find_mlserver(), _free_ports(2)
     names = write_repository([bundle], folder / "repository", http_port=ports[0], grpc_port=ports[1])
     with (folder / "log").open("wb") as log:
