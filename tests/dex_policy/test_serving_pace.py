@@ -120,6 +120,17 @@ def test_a_chunk_that_the_gate_refused_is_not_waited_for(cell: CellConfig, sched
     assert not server.note_refused("g", 1, round(NS)), "an old one"
 
 
+def test_after_a_refusal_the_chunk_before_is_continued(cell: CellConfig) -> None:
+    server = served(cell, "blending", continues=True)
+    for number, at_s in enumerate((0.0, 0.1, 0.2), 1):
+        step(server, at_s)
+        if number > 1:
+            assert server.note_refused("g", number, round((at_s + 0.01) * NS))
+    step(server, 0.3)
+    stamps_apart = 0.3 / DT_S  # from the first chunk, which the cell still follows
+    assert server.policy.told[-1].steps["left_arm"][0, 0] == pytest.approx(stamps_apart), "neither the second nor the third"
+
+
 def test_a_refusal_that_comes_late_makes_the_next_due_at_once(cell: CellConfig) -> None:
     server = served(cell, "synchronous")
     step(server, 0.0)

@@ -69,6 +69,7 @@ class PolicyServer:
         self._look_ahead_ns = round((LOOK_AHEAD_S + spec.history * spec.history_dt_s) * NS)
         self._pacing = Pacing(control or ControlConfig(), config.replan_period_s, spec.chunk, spec.dt_s, spec.first_action_offset)
         self._newest: ActionChunk | None = None
+        self._before: ActionChunk | None = None  # what the cell goes on with when it refuses the newest
         self._ensemble = ChunkEnsemble(config.ensemble)
         self._lock = threading.Lock()
         self._told = threading.Condition()
@@ -76,9 +77,7 @@ class PolicyServer:
         self._goal: Goal | None = None
         self._fresh_goal = False
         self._frozen = FrozenGuard()
-        self._due_ns = self._asked_ns = 0
-        self._sequence = 0
-        self._last_stamp_ns = 0
+        self._due_ns = self._asked_ns = self._sequence = self._last_stamp_ns = 0
         self._latencies_ms = Window()
         self.refusals: Counter[str] = Counter()
         self._reason = self._detail = self._failure = ""
@@ -197,7 +196,7 @@ class PolicyServer:
                 return None  # the goal ended while the network ran
             self._last_stamp_ns = observation.stamp_ns
             self._sequence += 1
-            self._newest = prediction.chunk
+            self._newest, self._before = prediction.chunk, self._newest
             latency_ns = wall_ns - observation.stamp_ns + time.monotonic_ns() - asked_ns
             self._asked_ns, self._due_ns = now_ns, self._pacing.next_ns(now_ns, latency_ns / NS)
             self._latencies_ms.add(prediction.inference_ms)
@@ -218,7 +217,8 @@ class PolicyServer:
             self._ensemble.forget(sequence)
             if self._newest is None or sequence != self._newest.sequence:
                 return False
-            self._newest, self._due_ns = None, min(self._due_ns, max(now_ns, self._asked_ns + round(self._config.replan_period_s * NS)))
+            self._newest, self._before = self._before, None
+            self._due_ns = min(self._due_ns, max(now_ns, self._asked_ns + round(self._config.replan_period_s * NS)))
             return True
 
     def health(self) -> str | None:
@@ -290,7 +290,7 @@ class PolicyServer:
             self._frozen.reset()
             self._pacing.latency.begin()
             self._ensemble.clear()
-            self._sequence, self._last_stamp_ns, self._due_ns, self._newest = 0, 0, now_ns, None
+            self._sequence, self._last_stamp_ns, self._due_ns, self._newest, self._before = 0, 0, now_ns, None, None
 
 
 def _with_digests(prediction: Prediction, observation: Observation) -> Prediction:
