@@ -107,7 +107,7 @@ def test_a_goal_without_a_chunk_tells_no_latency() -> None:
     from dex_bringup.client import TaskResult
 
     refused = TaskResult("REFUSED", "instruction_unknown", "policy: 'make coffee'", 0.0, 0, math.nan, math.nan)
-    assert sentence(refused) == "REFUSED: instruction_unknown policy: 'make coffee' after 0.0 s, no chunk"
+    assert sentence(refused) == "REFUSED after 0.0 s, no chunk\n  instruction_unknown: policy: 'make coffee'"
     assert json.loads(json.dumps(plain(refused), allow_nan=False))["inference_p50_ms"] is None
     done = TaskResult("SUCCEEDED", "", "", 5.25, 7, 3.4, 41.0)
     assert sentence(done) == "SUCCEEDED after 5.2 s, 7 chunks, inference 3 ms, overhead 41 ms (medians)"

@@ -76,10 +76,10 @@ def plain(result: TaskResult) -> dict[str, Any]:
 
 
 def sentence(result: TaskResult) -> str:
-    """The result for people; without a chunk there is no latency to tell."""
-    reason = f": {result.reason} {result.detail}".rstrip() if result.reason else ""
+    """The result for people, and below it why; without a chunk there is no latency to tell."""
+    reason = f"\n  {result.reason}: {result.detail}".rstrip(": ") if result.reason else ""
     speed = f"{result.chunks} chunks, inference {result.inference_p50_ms:.0f} ms, overhead {result.overhead_p50_ms:.0f} ms (medians)"
-    return f"{result.outcome}{reason} after {result.duration_s:.1f} s, {speed if result.chunks else 'no chunk'}"
+    return f"{result.outcome} after {result.duration_s:.1f} s, {speed if result.chunks else 'no chunk'}{reason}"
 
 
 def _task_of(instruction: str) -> str:
