@@ -28,6 +28,7 @@ HANDS = ("left_hand", "right_hand")
 ARMS = ("left_arm", "right_arm")
 MEASURED = (*ARMS, "left_hand")
 """Joints in the state: two arms of 7 and a LEAP hand of 16; with the two grasp poses of 9 numbers that is 48."""
+TILT_RAD = 0.5
 CHUNK = 64
 INSTRUCTION = "Push the two tomato cans together"
 
@@ -125,10 +126,10 @@ def null_network(cell: CellConfig) -> Network:
 
 
 def example(cell: CellConfig, batch: int, seed: int = 0) -> dict[str, NDArray]:
-    """Inputs as the server would make them, of a cell at rest."""
+    """Inputs as the server would make them, of a cell at rest, its wrists tilted: golden cases must tell rows of a rotation from columns."""
     rng = np.random.default_rng(seed)
     joints = np.concatenate([np.array(cell.interface(name).home) for name in MEASURED])
-    pose = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    pose = np.array([0.4, 0.1, 0.3, 1.0, 0.0, 0.0, 0.0, np.cos(TILT_RAD), np.sin(TILT_RAD)])
     return {
         "image": rng.integers(0, 255, (batch, PICTURE, PICTURE, 3), dtype=np.uint8),
         "tokens": np.repeat(text.tokenize(INSTRUCTION), batch, axis=0),
