@@ -168,3 +168,10 @@ def test_an_episode_with_the_shipped_policy_repeats_whatever_was_played_before()
         cell.close()
     assert first == again != other
     assert first.chunks == 2 and len(first.seams) == 1 and not first.ended
+
+
+def test_kept_episodes_are_not_taken_for_those_of_mixed_chunks(tmp_path, capsys):
+    from dex_bringup.cli import main
+
+    assert main(["bench", "chunking", "--quick", "--policy-ensemble", "0.01", "--work", str(tmp_path / "kept.json")]) != 0
+    assert "--work" in capsys.readouterr().err and not (tmp_path / "kept.json").exists()

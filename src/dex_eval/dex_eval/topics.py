@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from dex_core.config import CellConfig
 from dex_ros import names
 
-
 PICTURES_WAIT = 30
 """A recorder that is set aside for a second misses no picture of a camera of 30 Hz."""
 

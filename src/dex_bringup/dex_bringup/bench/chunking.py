@@ -53,6 +53,8 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> Report:
     """
     cell = load_cell(options.cell)
     if options.policy_ensemble is not None:
+        if options.work is not None:
+            raise DexError("--work keeps episodes of chunks as the policy said them; leave it out, or --policy-ensemble", code="bad_argument")
         cell = replace(cell, policy=replace(cell.policy, ensemble=build(EnsembleConfig, {"decay": options.policy_ensemble}, "--policy-ensemble")))
     settings, seeds, limit_s = _plan(options, cell.control.schedule)
     played = _kept(options.work)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.bundle.manifest import Embodiment, Graph, Tensor
+from dex_core.bundle.probes import Case
 from dex_core.bundle.rotations import turn_wrists
 from dex_core.bundle.stats import Statistic
 from dex_core.config.strict import build
@@ -17,7 +18,6 @@ from dex_core.runtime import OnnxSession
 from dex_core.transforms import tensor_normaliser
 
 COUNT = 3
-Case = tuple[dict[str, NDArray], dict[str, NDArray]]
 
 
 def make_cases(

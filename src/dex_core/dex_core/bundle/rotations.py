@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dex_core.bundle.manifest import Graph, Slice
+from dex_core.bundle.probes import Case
 from dex_core.bundle.stats import Statistic
 from dex_core.errors import BundleError, DexError
 from dex_core.rot6d import rot6d_columns, rotation_from_columns
@@ -16,7 +17,6 @@ from dex_core.transforms import tensor_normaliser
 
 LEAST_ASYMMETRY = 0.1
 """Of one entry of a rotation to that on the other side of the diagonal; a hand that points straight down has none, whatever its yaw."""
-Case = tuple[dict[str, NDArray], dict[str, NDArray]]
 
 
 def check_rotations(spec: Graph, cases: Sequence[Case], outside: Mapping[str, Statistic]) -> int:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from dex_core.chunks.committed import Committed
 from dex_core.chunks.rotation import mean_rotation
+from dex_core.chunks.schedule.ensemble import CHUNKS_MAX
 from dex_core.config import EnsembleConfig
 from dex_core.errors import ShapeError
 from dex_core.rot6d import rot6d_columns, rotation_from_columns
@@ -24,8 +25,6 @@ from dex_core.types import POSE_COLUMNS, ActionChunk, ActionSlice, Array
 
 HELD_SPACES = ("token",)
 """Numbers that name something: the mean of two of them is a third thing."""
-MEMBERS_MAX = 16
-"""Older chunks than so many are forgotten."""
 _TURN = slice(3, len(POSE_COLUMNS))
 
 
@@ -88,7 +87,7 @@ class ChunkEnsemble:
 
     def __init__(self, config: EnsembleConfig | None) -> None:
         self._config = config
-        self._members: deque[ActionChunk] = deque(maxlen=MEMBERS_MAX)
+        self._members: deque[ActionChunk] = deque(maxlen=CHUNKS_MAX)
 
     def clear(self) -> None:
         """Forgets every chunk: a goal begins."""
@@ -96,7 +95,7 @@ class ChunkEnsemble:
 
     def forget(self, sequence: int) -> None:
         """That chunk is not executed."""
-        self._members = deque((m for m in self._members if m.sequence != sequence), maxlen=MEMBERS_MAX)
+        self._members = deque((m for m in self._members if m.sequence != sequence), maxlen=CHUNKS_MAX)
 
     def add(self, chunk: ActionChunk) -> ActionChunk:
         """The chunk to send for the newest one of the policy. A hand was exchanged, or the policy changed what it moves: it stands alone.
